@@ -1,0 +1,73 @@
+"""Class names, colours and the ignore index: what the integers in a mask mean.
+
+Colours of Streets are those of Okabe and Ito ("Color Universal Design", 2008), which stay apart
+for colour-blind eyes; CamVid needs more of them and borrows from Paul Tol's "muted" scheme.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+IGNORE_INDEX = 255
+"""Label of pixels that belong to no class ("void"): no loss, no score."""
+
+VOID_COLOR = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """The classes of a data set: label ``i`` is ``names[i]``, drawn in ``colors[i]``.
+
+    Raises ``ValueError`` when names and colours differ in number or a name comes twice.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.colors):
+            raise ValueError(
+                f"names and colors must pair up: {len(self.names)} names, {len(self.colors)} colors"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"names must differ from one another, got {self.names}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def __getitem__(self, label: int) -> str:
+        return self.names[label]
+
+    def index(self, name: str) -> int:
+        """Label of the class ``name``; ``ValueError`` lists the names there are."""
+        if name not in self.names:
+            raise ValueError(f"name must be one of {', '.join(self.names)}; got {name!r}")
+        return self.names.index(name)
+
+    @property
+    def palette(self) -> np.ndarray:
+        """Colours as ``uint8 (256, 3)``, void included: ``palette[mask]`` colours a mask."""
+        table = np.full((256, 3), VOID_COLOR, np.uint8)
+        table[: len(self)] = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colors]
+        return table
+
+
+STREETS = ClassSet(
+    ("sky", "building", "road", "pavement", "vegetation", "vehicle", "person", "pole"),
+    ("#56B4E9", "#E69F00", "#4D4D4D", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#F0E442"),
+)
+
+CAMVID = ClassSet(
+    ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"),
+    (
+        "#56B4E9", "#E69F00", "#F0E442", "#4D4D4D", "#CC79A7", "#009E73",
+        "#882255", "#999933", "#0072B2", "#D55E00", "#88CCEE",
+    ),
+)  # fmt: skip
+
+PETS = ClassSet(("background", "pet"), ("#4D4D4D", "#E69F00"))
