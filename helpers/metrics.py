@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from helpers import contours
 from helpers.classes import IGNORE_INDEX
 
 
@@ -68,7 +69,7 @@ def boundary_distance(target: ArrayLike) -> np.ndarray:
     """
     labels = _labels(target, "target")
     far = sum(labels.shape[1:])
-    squared = _squared_distance(_edges(labels), far)
+    squared = contours.squared_distance(contours.edges(labels), far)
     distance = np.where(squared < far * far, np.sqrt(squared, dtype=float), np.inf)
     return distance.reshape(np.shape(target))
 
@@ -284,7 +285,9 @@ def _band_matrices(
     if widths:
         reach = math.ceil(max((w for w in widths if w < math.inf), default=1))
         ring = np.searchsorted(np.square(widths), np.arange(reach * reach + 1), side="right")
-        band = ring.astype(np.min_scalar_type(len(widths)))[_squared_distance(_edges(t), reach)]
+        band = ring.astype(np.min_scalar_type(len(widths)))[
+            contours.squared_distance(contours.edges(t), reach)
+        ]
     return _count(p, t, num_classes + 1, band, len(widths) + 1)[:, :num_classes, :num_classes]
 
 
@@ -298,7 +301,11 @@ def _rim_matrix(
         raise ValueError(f"width must be a whole number of pixels from 1, got {width}")
     none = p.dtype.type(num_classes)
     p, t = (
-        np.where(_dilate(_edges(mask, corners=True, frame=True), int(width) - 1), mask, none)
+        np.where(
+            contours.dilate(contours.edges(mask, corners=True, frame=True), int(width) - 1),
+            mask,
+            none,
+        )
         for mask in (p, t)
     )
     return _count(p, t, num_classes + 1)[0]
@@ -313,93 +320,13 @@ def _contour_f1(
     elif not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance must be 0 or more pixels, got {tolerance}")
     none = p.dtype.type(num_classes)
-    p, t = (np.where(_edges(mask, frame=True), mask, none) for mask in (p, t))
-    size_p, near_p = _matches(p, t, num_classes, tolerance)
-    size_t, near_t = _matches(t, p, num_classes, tolerance)
+    p, t = (np.where(contours.edges(mask, frame=True), mask, none) for mask in (p, t))
+    size_p, near_p = contours.matches(p, t, num_classes, tolerance)
+    size_t, near_t = contours.matches(t, p, num_classes, tolerance)
     precision, recall = near_p / np.maximum(size_p, 1), near_t / np.maximum(size_t, 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     f1[size_p + size_t == 0] = np.nan
     return [_mean(scores) for scores in f1]
-
-
-def _matches(
-    contour: np.ndarray, other: np.ndarray, num_classes: int, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Contour pixels, and those with one of their class in ``other`` so near: ``(N, C)`` each."""
-    r = int(tolerance)
-    others = np.pad(other, ((0, 0), (r, r), (r, r)), constant_values=num_classes)
-    image, y, x = np.nonzero(contour < num_classes)
-    label = contour[image, y, x]
-    at = np.ravel_multi_index((image, y + r, x + r), others.shape)
-    key = image * num_classes + label
-    shape = len(contour), num_classes
-    size = np.bincount(key, minlength=math.prod(shape)).reshape(shape)
-    dy, dx = np.mgrid[-r : r + 1, -r : r + 1].reshape(2, -1)
-    squared = dy * dy + dx * dx
-    flat = others.ravel()
-    # Nearest offsets first: most pixels find their partner at once and drop out.
-    for i in np.argsort(squared, kind="stable"):
-        if squared[i] > tolerance * tolerance or not at.size:
-            break
-        alone = flat[at + (dy[i] * others.shape[2] + dx[i])] != label
-        at, label, key = at[alone], label[alone], key[alone]
-    missed = np.bincount(key, minlength=math.prod(shape)).reshape(shape)
-    return size, size - missed
-
-
-def _edges(labels: np.ndarray, corners: bool = False, frame: bool = False) -> np.ndarray:
-    """Pixels with another label among their 4 (``corners``: 8) neighbours; ``frame`` counts too."""
-    across = labels[:, :, 1:] != labels[:, :, :-1]
-    down = labels[:, 1:] != labels[:, :-1]
-    edges = np.zeros(labels.shape, bool)
-    edges[:, :, 1:] = across
-    edges[:, :, :-1] |= across
-    if corners:  # a diagonal neighbour differs if the row above or below changes there
-        edges |= _dilate(edges, 1, axes=(1,))
-    edges[:, 1:] |= down
-    edges[:, :-1] |= down
-    if frame:
-        edges[:, [0, -1]] = edges[:, :, [0, -1]] = True
-    return edges
-
-
-def _dilate(mask: np.ndarray, radius: int, axes: tuple[int, ...] = (1, 2)) -> np.ndarray:
-    """Dilation of (N, H, W) by a square of side ``2 * radius + 1``, doubling its reach."""
-    grown = mask.copy()
-    for axis in axes:
-        lines, reach = grown.swapaxes(axis, 1), 0
-        while reach < radius:
-            step = min(reach + 1, radius - reach)
-            before = lines.copy(order="K")
-            lines[:, step:] |= before[:, :-step]
-            lines[:, :-step] |= before[:, step:]
-            reach += step
-    return grown
-
-
-def _squared_distance(edges: np.ndarray, reach: int) -> np.ndarray:
-    """Squared Euclidean distance to the nearest edge pixel, exact below ``reach**2``, else that.
-
-    Along rows first, by steps of 1, 2, 4, ... (any distance is a sum of them), then the lower
-    envelope over the rows that are near enough. Small unsigned integers keep it fast.
-    """
-    dtype = np.min_scalar_type(2 * reach * reach)
-    distance = np.where(edges, 0, reach).astype(dtype)
-    step = 1
-    while step < reach:
-        further = distance + dtype.type(step)
-        np.minimum(distance[:, :, step:], further[:, :, :-step], out=distance[:, :, step:])
-        np.minimum(distance[:, :, :-step], further[:, :, step:], out=distance[:, :, :-step])
-        step *= 2
-    distance *= distance
-    nearest = distance.copy()
-    for dy in range(1, min(reach, edges.shape[1])):
-        if dy * dy >= nearest.max():
-            break
-        further = distance + dtype.type(dy * dy)
-        np.minimum(nearest[:, dy:], further[:, :-dy], out=nearest[:, dy:])
-        np.minimum(nearest[:, :-dy], further[:, dy:], out=nearest[:, :-dy])
-    return nearest
 
 
 def _ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
