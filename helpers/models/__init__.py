@@ -1,0 +1,41 @@
+"""The networks of the course by name, each built from the same parts with one switch changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from helpers.models.encoder import Encoder
+from helpers.models.fcn import FCN
+
+__all__ = ["FCN", "MODELS", "Encoder", "build", "count_parameters"]
+
+
+def colour_classifier(num_classes: int, hidden: int = 32) -> nn.Sequential:
+    """A class for each pixel from its own three numbers: 1x1 convolutions see no neighbour."""
+    return nn.Sequential(
+        nn.Conv2d(3, hidden, 1),
+        nn.ReLU(),
+        nn.Conv2d(hidden, hidden, 1),
+        nn.ReLU(),
+        nn.Conv2d(hidden, num_classes, 1),
+    )
+
+
+MODELS: dict[str, Callable[[int], nn.Module]] = {
+    "colour": colour_classifier,
+    "fcn32s": lambda num_classes: FCN(num_classes, skips=0),
+}
+
+
+def build(name: str, num_classes: int) -> nn.Module:
+    """A network of the course, untrained. ``ValueError`` lists the names there are."""
+    if name not in MODELS:
+        raise ValueError(f"name must be one of {', '.join(MODELS)}; got {name!r}")
+    return MODELS[name](num_classes)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained numbers in `model`."""
+    return sum(p.numel() for p in model.parameters())
