@@ -1,0 +1,135 @@
+"""Exercises of notebook 01: one-hot masks, IoU from a confusion matrix, resizing a mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from helpers.exercises import Mistake, exercise, run
+
+
+def one_hot(mask, num_classes):
+    labels = torch.arange(num_classes)[:, None, None]
+    return (mask == labels).float()
+
+
+@exercise(
+    "one_hot",
+    (
+        "Channel c is a picture of 0 and 1: 1 where the mask says c.",
+        "Compare the mask (H, W) with the labels 0..C-1 shaped (C, 1, 1); broadcasting does the rest.",
+        "torch.arange(num_classes)[:, None, None] has the shape you need. A void pixel equals none of its labels.",
+    ),
+    one_hot,
+)
+def check_one_hot(answer) -> str:
+    mask = torch.tensor([[0, 1, 255], [2, 2, 1]])
+    try:
+        got = torch.as_tensor(run(answer, mask, 4)).float()
+    except (RuntimeError, IndexError) as error:
+        raise Mistake(
+            f"The void pixel (255) broke it: {error}. No channel is its own; it must stay all zeros."
+        ) from error
+    if got.shape == (2, 3, 4):
+        raise Mistake(
+            "The class axis is last. PyTorch wants channels first: (C, H, W). Think permute or [:, None, None]."
+        )
+    if got.shape != (4, 2, 3):
+        raise Mistake(f"Expected shape (C, H, W) = (4, 2, 3), got {tuple(got.shape)}.")
+    if got[:, 0, 2].sum() != 0:
+        raise Mistake("The void pixel became a class. It belongs to none: all its channels are 0.")
+    want = one_hot(mask, 4)
+    if not torch.equal(got, want):
+        wrong = tuple((got != want).nonzero()[0].tolist())
+        raise Mistake(
+            f"At (channel, row, column) = {wrong} you have {got[wrong]:g}, expected {want[wrong]:g}."
+        )
+    return "Void stays empty, so it can count for nothing later on."
+
+
+def iou(matrix):
+    matrix = np.asarray(matrix, float)
+    hits = np.diag(matrix)
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - hits
+    return np.where(union > 0, hits / np.where(union > 0, union, 1), np.nan)
+
+
+@exercise(
+    "iou",
+    (
+        "Per class: what both agree on, divided by what either says. The agreement is the diagonal.",
+        "Row sum = pixels that are the class; column sum = pixels called the class. Which pixels are in both sums?",
+        "union = row sum + column sum - diagonal. Where the union is 0 there is nothing to score: np.nan.",
+    ),
+    iou,
+)
+def check_iou(answer) -> str:
+    matrix = np.array([[6, 2, 0, 0], [1, 3, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0]])
+    with np.errstate(all="ignore"):
+        got = np.asarray(run(answer, matrix), float)
+    if got.shape != (4,):
+        raise Mistake(
+            f"Expected one number per class, shape (4,), got shape {got.shape}. The mean comes later."
+        )
+    want = iou(matrix)  # 6/9, 3/10, 0/4, absent
+    rows, columns = np.diag(matrix) / [8, 4, 4, np.nan], np.diag(matrix) / [7, 9, np.nan, np.nan]
+    if np.allclose(got[:2], rows[:2]):
+        raise Mistake(
+            "That is the share of each class that was found (recall). False alarms must cost too."
+        )
+    if np.allclose(got[:2], columns[:2]):
+        raise Mistake(
+            "That is the share of each prediction that is right (precision). Missed pixels must cost too."
+        )
+    if np.allclose(got[:2], [6 / 15, 3 / 13]):
+        raise Mistake(
+            "The agreement is counted twice below the line: it is in the row sum and in the column sum."
+        )
+    if not np.isnan(got[3]):
+        raise Mistake(
+            f"Class 3 is neither there nor predicted: nothing to score, so nan. You gave {got[3]:g}."
+        )
+    if np.isnan(got[2]):
+        raise Mistake("Class 2 is there and was always missed. That is a score: 0, not nan.")
+    if not np.allclose(got, want, equal_nan=True):
+        raise Mistake(f"Expected {want.round(3).tolist()}, got {got.round(3).tolist()}.")
+    return "Absent is nan, missed is 0: two different things."
+
+
+def resize_mask(mask, size):
+    return F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")[0, 0].long()
+
+
+@exercise(
+    "resize_mask",
+    (
+        "Labels are names written as numbers. What lies between sky (0) and road (2)?",
+        "The result may hold only labels that the mask holds: copy the nearest one, never average.",
+        "F.interpolate wants a float (N, C, H, W) and mode='nearest-exact'; go back to (H, W) integers after it.",
+    ),
+    resize_mask,
+)
+def check_resize_mask(answer) -> str:
+    mask = torch.zeros(8, 12, dtype=torch.long)
+    mask[:, 6:] = 2
+    mask[6:, :3] = 255
+    got = torch.as_tensor(run(answer, mask, (4, 5)))
+    if tuple(got.shape) == (5, 4):
+        raise Mistake(
+            "Height and width are swapped: size is (H, W), as in torch; Pillow's resize wants (W, H)."
+        )
+    if tuple(got.shape) != (4, 5):
+        raise Mistake(f"Expected shape (4, 5), got {tuple(got.shape)}.")
+    invented = sorted(set(got.flatten().tolist()) - {0, 2, 255})
+    if invented:
+        raise Mistake(
+            f"The labels {invented} are in the result but not in the mask: averaging invented them."
+        )
+    if got.is_floating_point():
+        raise Mistake(
+            "The labels are right, but they are floats. A loss or an index wants integers: .long()."
+        )
+    if not torch.equal(got.long(), resize_mask(mask, (4, 5))):
+        raise Mistake("No label is invented, yet some are misplaced. Try the mode 'nearest-exact'.")
+    return "Not one label that was not there before."

@@ -1,0 +1,99 @@
+"""Guess first, look afterwards: a learner's guesses are recorded, then compared with the result.
+
+Guesses live in one JSON file that git ignores, so that the closing notebook can show how a learner's
+judgement has grown. ``PIXELWISE_PREDICTIONS`` names another file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+
+DEFAULT_FILE = Path(__file__).resolve().parent.parent / "data" / "predictions.json"
+
+
+def predict(
+    key: str,
+    guess: float | str | None = None,
+    *,
+    between: tuple[float, float] | None = None,
+    options: tuple[str, ...] | None = None,
+) -> None:
+    """Record `guess` under `key`: a number `between` two bounds, or one of `options`.
+
+    ``None`` records nothing and says how to answer. ``ValueError`` when the guess does not fit, or
+    when not exactly one of `between` and `options` is given.
+    """
+    if (between is None) == (options is None):
+        raise ValueError("give exactly one of between=(low, high) and options=(...)")
+    wanted = (
+        f"a number from {between[0]:g} to {between[1]:g}"
+        if between
+        else "one of " + ", ".join(map(repr, options))
+    )
+    if guess is None:
+        earlier = _read().get(key, {}).get("guess")
+        if earlier is not None:
+            print(f"Your earlier guess stands: {earlier}.")
+        else:
+            print(f"Your guess? Put {wanted} in place of None and run this cell. (Or read on.)")
+        return
+    if between:
+        number = isinstance(guess, int | float) and not isinstance(guess, bool)
+        if not number or not between[0] <= guess <= between[1]:
+            raise ValueError(f"guess must be {wanted}, got {guess!r}")
+        _record(key, {"guess": guess, "between": list(between)})
+    else:
+        if guess not in options:
+            raise ValueError(f"guess must be {wanted}, got {guess!r}")
+        _record(key, {"guess": guess, "options": list(options)})
+    print(f"Noted: {guess}. Now see.")
+
+
+def outcome(key: str, value: float | str, digits: int = 2) -> None:
+    """Say what came out, beside the guess recorded under `key` if there is one."""
+    if not isinstance(value, str) and not math.isfinite(value):
+        raise ValueError(f"value must be finite, got {value!r}")
+    shown = value if isinstance(value, str) else f"{value:.{digits}f}"
+    entry = _read().get(key)
+    if entry is None:
+        print(f"Result: {shown}. (No guess was recorded.)")
+        return
+    entry["outcome"] = value if isinstance(value, str) else float(value)
+    _record(key, entry)
+    guess = entry["guess"]
+    if isinstance(guess, str) or isinstance(value, str):
+        print(
+            f"Result: {shown}. You said {guess}: {'right' if guess == value else 'not this time'}."
+        )
+    else:
+        print(f"Result: {shown}. You said {guess:g}: off by {abs(guess - value):.{digits}f}.")
+
+
+def _file() -> Path:
+    return Path(os.environ.get("PIXELWISE_PREDICTIONS") or DEFAULT_FILE)
+
+
+def _read() -> dict[str, dict]:
+    try:
+        entries = json.loads(_file().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        # Somebody's edit went wrong. Keep what they had, start afresh.
+        _file().replace(_file().with_suffix(".unreadable"))
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+def _record(key: str, entry: dict) -> None:
+    entries = _read() | {key: entry}
+    path = _file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(entries, file, indent=1)
+    os.replace(temporary, path)
