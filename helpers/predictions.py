@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from pathlib import Path
+
+from helpers.files import replacing
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "data" / "predictions.json"
 
@@ -90,10 +91,6 @@ def _read() -> dict[str, dict]:
 
 
 def _record(key: str, entry: dict) -> None:
-    entries = _read() | {key: entry}
-    path = _file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(entries, file, indent=1)
-    os.replace(temporary, path)
+    text = json.dumps(_read() | {key: entry}, indent=1)
+    with replacing(_file()) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -31,7 +31,9 @@ def test_a_number_is_recorded_and_scored(file, capsys):
     predict("a", 0.8, between=(0, 1))
     outcome("a", 0.534)
     assert capsys.readouterr().out.splitlines()[-1] == "Result: 0.53. You said 0.8: off by 0.27."
-    assert json.loads(file.read_text()) == {"a": {"guess": 0.8, "between": [0, 1], "outcome": 0.534}}
+    assert json.loads(file.read_text()) == {
+        "a": {"guess": 0.8, "between": [0, 1], "outcome": 0.534}
+    }
 
 
 @pytest.mark.parametrize(("value", "verdict"), [("up", "right"), ("down", "not this time")])
@@ -66,10 +68,10 @@ def test_nothing_half_written(file, monkeypatch):
     predict("a", 1, between=(0, 1))
     before = file.read_text()
 
-    def fail(*_args):
+    def fail(*_args, **_options):
         raise OSError("disk full")
 
-    monkeypatch.setattr(predictions.os, "replace", fail)
+    monkeypatch.setattr(predictions.Path, "write_text", fail)
     with pytest.raises(OSError, match="disk full"):
         predict("a", 0, between=(0, 1))
     assert file.read_text() == before
@@ -82,7 +84,10 @@ def test_nothing_half_written(file, monkeypatch):
         ({"guess": "high", "between": (0, 1)}, "got 'high'"),
         ({"guess": True, "between": (0, 1)}, "got True"),
         ({"guess": float("nan"), "between": (0, 1)}, "got nan"),
-        ({"guess": "left", "options": ("up", "down")}, "guess must be one of 'up', 'down', got 'left'"),
+        (
+            {"guess": "left", "options": ("up", "down")},
+            "guess must be one of 'up', 'down', got 'left'",
+        ),
         ({"guess": 1}, "exactly one of"),
         ({"guess": 1, "between": (0, 1), "options": ("a",)}, "exactly one of"),
     ],
