@@ -1,0 +1,186 @@
+"""Load shipped weights, or train them: one table of recipes says how each network was made."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from helpers import datasets, models, training
+from helpers.files import replacing
+
+SHIPPED = Path(__file__).resolve().parent.parent / "data" / "weights"
+LOCAL = SHIPPED / "local"
+"""What this machine trained for itself: git-ignored, and looked at first."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the weights of a network, up to the rounding of the processor."""
+
+    model: str
+    dataset: str = "streets"
+    size: tuple[int, int] = (96, 128)
+    train_count: int | None = 400
+    epochs: int = 24
+    batch_size: int = 16
+    learning_rate: float = 6e-3
+    weight_decay: float = 1e-2
+    augment: bool = False
+    seed: int = 0
+    precision: str = "bfloat16"
+
+    @property
+    def text(self) -> str:
+        """As stored beside the weights: equal text, equal recipe."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+RECIPES: dict[str, Recipe] = {
+    "colour": Recipe("colour", epochs=6, learning_rate=5e-2),
+    "fcn32s": Recipe("fcn32s"),
+}
+"""The shipped networks. The order is that of the ladder."""
+
+
+def recipe_for(name: str, dataset: str = "streets", seed: int = 0) -> Recipe:
+    """The recipe of rung `name`, on another data set or with another seed if asked."""
+    if name not in RECIPES:
+        raise ValueError(f"name must be one of {', '.join(RECIPES)}; got {name!r}")
+    recipe = replace(RECIPES[name], seed=seed)
+    if dataset != recipe.dataset:
+        recipe = replace(recipe, dataset=dataset, train_count=None)
+    return recipe
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and how it came to be."""
+
+    model: nn.Module
+    recipe: Recipe
+    seconds: float
+    trained_now: bool
+
+
+def load_or_train(
+    name: str,
+    *,
+    dataset: str = "streets",
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> Checkpoint:
+    """The network `name`: from a file whose stored recipe equals the table's, else trained now.
+
+    Files are looked for in `data/weights/local` and `data/weights`; a file with another recipe is
+    never loaded. What is trained is saved to `folder` (default: `data/weights/local`) in half
+    precision, whole or not at all, and read back, so that the first use and every later one give
+    the same numbers. ``PIXELWISE_RETRAIN=1`` trains even where a file fits.
+
+    Raises ``ValueError`` for an unknown `name` or `dataset`, ``KeyboardInterrupt`` when the
+    training is broken off: half-trained weights are not saved.
+    """
+    recipe = recipe_for(name, dataset, seed)
+    retrain = os.environ.get("PIXELWISE_RETRAIN") == "1"
+    for place in () if retrain else (LOCAL, SHIPPED):
+        found = _read(place / _file_name(name, recipe), recipe)
+        if found is not None:
+            return Checkpoint(*found, trained_now=False)
+    path = (folder or LOCAL) / _file_name(name, recipe)
+    _train(recipe, path, label=name, progress=progress)
+    return Checkpoint(*_read(path, recipe), trained_now=True)
+
+
+def new_model(recipe: Recipe, num_classes: int) -> nn.Module:
+    """The recipe's network before training: its seed settles the first weights too."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return models.build(recipe.model, num_classes)
+
+
+def training_set(recipe: Recipe) -> torch.utils.data.Dataset:
+    """The recipe's training data, augmented if it says so."""
+    transform = datasets.augment(recipe.size) if recipe.augment else None
+    return datasets.load(
+        recipe.dataset, "train", size=recipe.size, count=recipe.train_count, transform=transform
+    )
+
+
+def fit_recipe(
+    recipe: Recipe, label: str | None = None, progress: bool = True
+) -> tuple[nn.Module, training.History]:
+    """Train the recipe's network from scratch; nothing is saved."""
+    train = training_set(recipe)
+    val = datasets.load(recipe.dataset, "val", size=recipe.size)
+    model = new_model(recipe, len(train.classes))
+    history = training.fit(
+        model, train, val,
+        epochs=recipe.epochs, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
+        weight_decay=recipe.weight_decay, seed=recipe.seed, precision=recipe.precision,
+        label=label or recipe.model, progress=progress,
+    )  # fmt: skip
+    return model, history
+
+
+def _train(recipe: Recipe, path: Path, label: str, progress: bool) -> None:
+    model, history = fit_recipe(recipe, label, progress)
+    if history.interrupted:
+        raise KeyboardInterrupt(f"training of {label} was broken off: nothing was saved")
+    weights = {key: _halve(value) for key, value in model.state_dict().items()}
+    details = {
+        "recipe": recipe.text,
+        "seconds": f"{history.seconds:.1f}",
+        "torch": torch.__version__,
+    }
+    with replacing(path) as temporary:
+        save_file(weights, temporary, details)
+        temporary.chmod(0o644)  # safetensors keeps its files to their owner; a class shares them
+
+
+def _read(path: Path, recipe: Recipe) -> tuple[nn.Module, Recipe, float] | None:
+    """The network in `path`, or None when there is no readable file made by `recipe`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            details = file.metadata() or {}
+            if details.get("recipe") != recipe.text:
+                return None
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError):
+        return None
+    classes = datasets.CLASSES[recipe.dataset]
+    model = models.build(recipe.model, len(classes))
+    model.load_state_dict({key: _restore(value) for key, value in weights.items()})
+    model.to(training.choose_device(), memory_format=torch.channels_last).eval()
+    return model, recipe, float(details["seconds"])
+
+
+def _halve(value: torch.Tensor) -> torch.Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if value.is_floating_point() else value
+
+
+def _restore(value: torch.Tensor) -> torch.Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def _file_name(name: str, recipe: Recipe) -> str:
+    return f"{name}-{recipe.dataset}-seed{recipe.seed}.safetensors"
+
+
+def main() -> None:
+    """Train all shipped networks anew: what ``make train`` runs."""
+    os.environ["PIXELWISE_RETRAIN"] = "1"
+    for name in RECIPES:
+        checkpoint = load_or_train(name, folder=SHIPPED)
+        print(f"{name}: {checkpoint.seconds:.0f} s, saved to data/weights")
+
+
+if __name__ == "__main__":
+    main()

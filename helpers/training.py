@@ -1,0 +1,215 @@
+"""A plain training loop and the evaluation that belongs to it."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from helpers.classes import IGNORE_INDEX
+from helpers.metrics import SegmentationScores
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def choose_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_precision(device: torch.device) -> str:
+    """``"bfloat16"`` where the hardware multiplies it natively, else ``"float32"``.
+
+    Emulated bfloat16 is several times slower than float32, so an older CPU keeps float32.
+    """
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bfloat16" if native else "float32"
+
+
+@dataclass
+class History:
+    """What a run looked like: one dictionary per finished epoch.
+
+    ``epochs[i]`` holds ``loss`` (mean cross entropy of the epoch), ``val_miou`` (NaN without a val
+    set) and ``seconds`` since the start. ``interrupted`` tells that Ctrl-C ended the run early.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    interrupted: bool = False
+
+    def column(self, name: str) -> list[float]:
+        """The values of ``loss``, ``val_miou`` or ``seconds`` over the epochs."""
+        return [epoch[name] for epoch in self.epochs]
+
+    @property
+    def seconds(self) -> float:
+        return self.epochs[-1]["seconds"] if self.epochs else 0.0
+
+
+def fit(
+    model: nn.Module,
+    train: Dataset,
+    val: Dataset | None = None,
+    *,
+    epochs: int,
+    learning_rate: float = 4e-3,
+    batch_size: int = 16,
+    weight_decay: float = 1e-2,
+    class_weights: Tensor | None = None,
+    seed: int = 0,
+    precision: str | None = None,
+    label: str = "training",
+    progress: bool = True,
+) -> History:
+    """Train `model` in place by AdamW under a one-cycle learning rate; return the `History`.
+
+    Items of `train` and `val` are images ``float32 (3, H, W)`` and masks ``int64 (H, W)``; pixels
+    labelled 255 count for nothing. The loss is cross entropy, weighted by `class_weights`
+    ``(num_classes,)`` if given. The seed settles the order of the batches and the augmentation,
+    not the weights that `model` came with; the random state outside is left as it was. The same
+    seed gives the same weights on the same CPU and number of threads. Ctrl-C ends the run with the
+    model as it stands, ready for use. Raises ``ValueError`` on an argument out of range and
+    ``FloatingPointError`` when the loss is no longer finite.
+
+    One cycle: Smith and Topin, "Super-convergence", arXiv 1708.07120.
+    """
+    for name, value in (
+        ("epochs", epochs),
+        ("batch_size", batch_size),
+        ("learning_rate", learning_rate),
+    ):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+    if len(train) < 2:
+        raise ValueError(f"train must hold at least 2 items, got {len(train)}")
+    device = choose_device()
+    precision = _check_precision(precision, device)
+    history = History()
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        torch.manual_seed(seed)
+        # A last batch of one image would leave batch normalisation nothing to average over.
+        drop_last = len(train) % min(batch_size, len(train)) == 1
+        loader = DataLoader(train, min(batch_size, len(train)), shuffle=True, drop_last=drop_last)
+        model.to(device, memory_format=torch.channels_last)
+        weights = None if class_weights is None else class_weights.to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, learning_rate, total_steps=epochs * len(loader), pct_start=0.2
+        )
+        # In a notebook the bar goes to standard output: its regression check takes what arrives on
+        # standard error for a complaint.
+        bar = tqdm(
+            total=epochs * len(loader), desc=label, unit="step", leave=False, mininterval=0.5,
+            file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, **({} if progress else {"disable": True}),
+        )  # fmt: skip
+        start, miou = time.perf_counter(), math.nan
+        try:
+            for _ in range(epochs):
+                model.train()
+                losses = []
+                for images, masks in loader:
+                    images, masks = _to_device(images, device), masks.to(device)
+                    with _autocast(device, precision):
+                        logits = model(images)
+                    loss = F.cross_entropy(
+                        logits.float(), masks, weight=weights, ignore_index=IGNORE_INDEX
+                    )
+                    if not torch.isfinite(loss):
+                        raise FloatingPointError(
+                            f"loss became {loss.item()} in epoch {len(history.epochs) + 1}: lower "
+                            f"learning_rate (now {learning_rate:g}), or look for masks that are void throughout"
+                        )
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    losses.append(loss.item())
+                    bar.update()
+                    bar.set_postfix_str(
+                        f"loss {losses[-1]:.2f}, val mIoU {miou:.2f}", refresh=False
+                    )
+                if val is not None:
+                    miou = evaluate(model, val, boundaries=False, precision=precision).mean_iou
+                history.epochs.append(
+                    {
+                        "loss": sum(losses) / len(losses),
+                        "val_miou": miou,
+                        "seconds": time.perf_counter() - start,
+                    }
+                )
+        except KeyboardInterrupt:
+            history.interrupted = True
+        finally:
+            bar.close()
+            model.eval()
+    return history
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module, images: Tensor, batch_size: int = 50, precision: str = "float32"
+) -> Tensor:
+    """Logits ``float32 (N, num_classes, H, W)`` for images ``(N, 3, H, W)``, on the CPU."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    parts = []
+    for batch in images.split(batch_size):
+        with _autocast(device, precision):
+            parts.append(model(_to_device(batch, device)).float().cpu())
+    model.train(was_training)
+    return torch.cat(parts)
+
+
+def predict_masks(model: nn.Module, images: Tensor, **options) -> Tensor:
+    """The most likely class of each pixel, ``int64 (N, H, W)``; options as `predict_logits`."""
+    return predict_logits(model, images, **options).argmax(1)
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    boundaries: bool = True,
+    batch_size: int = 50,
+    precision: str = "float32",
+) -> SegmentationScores:
+    """Score `model` on all of `dataset`, with or without the (slower) boundary scores."""
+    scores = SegmentationScores(len(dataset.classes), boundaries=boundaries)
+    for images, masks in _batches(dataset, batch_size):
+        scores.update(predict_masks(model, images, precision=precision), masks)
+    return scores
+
+
+def _batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return iter(DataLoader(dataset, batch_size))
+
+
+def _to_device(images: Tensor, device: torch.device) -> Tensor:
+    return images.to(device, memory_format=torch.channels_last)
+
+
+def _autocast(device: torch.device, precision: str):
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def _check_precision(precision: str | None, device: torch.device) -> str:
+    """What was asked for, or the device's best; float32 in place of bfloat16 that it lacks."""
+    best = choose_precision(device)
+    if precision is None:
+        return best
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
+    return precision if precision == best else "float32"
