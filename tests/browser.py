@@ -1,0 +1,183 @@
+"""Chromium and JupyterLab for widget tests: no network, no settings of the person at the machine.
+
+A test asks for `chromium()`, then opens a notebook with `lab(folder)` and `run_all`, or a widget
+alone in a bare page with `bare_page`. `poll` waits for what the page says, never for a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PageTimeout
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-background-networking", "--disable-component-update"]
+QUIET = {
+    "@jupyterlab/apputils-extension:notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    }
+}
+FAKE_MODEL = """async ([esm, css, state]) => {
+  document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
+  const revive = (v) => v?.base64 !== undefined
+    ? new DataView(Uint8Array.from(atob(v.base64), (c) => c.charCodeAt(0)).buffer)
+    : Array.isArray(v) ? v.map(revive) : v;
+  for (const key in state) state[key] = revive(state[key]);
+  const listeners = {};
+  window.model = {
+    get: (key) => state[key],
+    set: (key, value) => { state[key] = value; (listeners[`change:${key}`] ?? []).forEach((f) => f()); },
+    save_changes: () => {},
+    on: (event, f) => (listeners[event] ??= []).push(f),
+  };
+  const url = URL.createObjectURL(new Blob([esm], { type: "text/javascript" }));
+  await (await import(url)).default.render({ model: window.model, el: document.body });
+}"""
+
+
+def poll(question: Callable[[], object], seconds: float, what: str) -> object:
+    """The first true answer to ``question``; fails the test after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not (answer := question()):
+        if time.monotonic() > end:
+            pytest.fail(f"{what}: not within {seconds:g} s")
+        time.sleep(0.05)
+    return answer
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, headless; skips the test where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def lab(folder: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
+    """JupyterLab on ``folder``: yields its address. Settings lie in ``folder/.settings``."""
+    settings = folder / ".settings"
+    overrides = settings / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True, exist_ok=True)
+    overrides.write_text(
+        json.dumps(QUIET | {"@jupyterlab/apputils-extension:themes": {"theme": theme}})
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
+    places += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
+    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, env=os.environ | dict.fromkeys(places, str(settings))
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        poll(lambda: ask(f"{address}/api/status"), 60, f"JupyterLab (see {log.name})")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def ask(address: str) -> object:
+    """The JSON at ``address``, or None while nothing answers."""
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """A notebook of code cells for the kernel ``python3``."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(book, path)
+
+
+def run_all(page: Page, address: str, name: str, seconds: float) -> None:
+    """Open the notebook ``name`` and run every cell; fails when one stops the run.
+
+    The menu does nothing until the kernel is connected, and sometimes nothing even then
+    (2 of 14 times): so the server is asked first, and the click repeated until a prompt moves.
+    """
+    page.goto(f"{address}/lab/tree/{name}?reset")
+
+    def idle() -> bool:
+        kernels = [s["kernel"] for s in ask(f"{address}/api/sessions") or [] if s["path"] == name]
+        return any(k["connections"] >= 1 and k["execution_state"] == "idle" for k in kernels)
+
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator", timeout=60_000)
+    poll(idle, 60, f"kernel of {name}")
+    prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
+    for _ in range(5):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with contextlib.suppress(PageTimeout):
+            prompts.filter(has_text=re.compile(r"\[[\d*]")).first.wait_for(timeout=4000)
+            break
+
+    def finished() -> bool:
+        if not idle():
+            return False
+        complete = prompts.evaluate_all("all => all.every((one) => /\\d/.test(one.textContent))")
+        if not complete and (
+            raised := page.get_by_text("Traceback (most recent").all_inner_texts()
+        ):
+            pytest.fail(f"{name} stopped: {raised[-1][-500:]}")
+        return complete
+
+    poll(finished, seconds, f"{name} run to its end")
+
+
+def strangers(page: Page) -> list[str]:
+    """A list that fills with every address the page asks for beyond this machine."""
+    asked: list[str] = []
+    near = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")
+    page.on("request", lambda r: None if r.url.startswith(near) else asked.append(r.url))
+    return asked
+
+
+def bare_page(browser: Browser, widget: object) -> Page:
+    """A page with nothing but the JavaScript of an anywidget and its state: no kernel, no Lab."""
+    state = {key: value for key, value in widget.get_state().items() if not key.startswith("_")}
+    page = browser.new_page()
+    page.evaluate(FAKE_MODEL, [widget._esm, widget._css, encode(state)])
+    return page
+
+
+def encode(value: object) -> object:
+    """State as JSON: bytes become ``{"base64": text}``."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in value.items()}
+    return value
