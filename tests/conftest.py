@@ -1,0 +1,22 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from nbformat import NotebookNode, v4
+
+
+@pytest.fixture(scope="session")
+def new_notebook() -> Callable[..., NotebookNode]:
+    """``new_notebook(*sources)``: an unexecuted notebook with a title and these code cells."""
+
+    def build(*sources: str) -> NotebookNode:
+        code = [v4.new_code_cell(source) for source in sources]
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        return v4.new_notebook(
+            cells=[v4.new_markdown_cell("# A title"), *code], metadata={"kernelspec": kernel}
+        )
+
+    return build
