@@ -172,6 +172,13 @@ def write(nb: NotebookNode, path: Path) -> None:
         part.write_bytes(f"{nbformat.v4.writes(nb)}\n".encode())
 
 
+def headlines(nb: NotebookNode) -> list[str]:
+    """What cells tagged ``headline`` printed: the result that a headless run is asked for."""
+    cells = [cell for cell in nb.cells if "headline" in cell.metadata.get("tags", ())]
+    streams = [out for cell in cells for out in cell.outputs if out.output_type == "stream"]
+    return [line for out in streams for line in out.text.splitlines()]
+
+
 def run(paths: list[Path], output: Path, dataset: str = DEFAULT_DATASET) -> bool:
     """Execute notebooks one after the other into ``output``; False if any of them failed."""
     output.mkdir(parents=True, exist_ok=True)
@@ -186,7 +193,9 @@ def run(paths: list[Path], output: Path, dataset: str = DEFAULT_DATASET) -> bool
         try:
             nb = execute(path, dataset, show)
             write(nb, output / path.name)
-            result = f"{size_of(nb):5.2f} MB  ok"
+            result = f"{size_of(nb):5.2f} MB  ok" + "".join(
+                f"\n    {line}" for line in headlines(nb)
+            )
         except NotebookFailedError as error:
             failures += 1
             result = f"failed\n{error}\n"

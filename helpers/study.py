@@ -6,8 +6,11 @@ import argparse
 import functools
 import json
 import sys
+from pathlib import Path
 
-from helpers import checkpoints, datasets, models, training
+from matplotlib.figure import Figure
+
+from helpers import checkpoints, datasets, models, plots, training
 from helpers.metrics import SegmentationScores
 
 COLUMNS = {
@@ -66,6 +69,23 @@ def as_markdown(rows: list[dict], digits: int = 2) -> str:
     return "\n".join(lines)
 
 
+def overview(count: int = 4) -> Figure:
+    """A picture of the ladder: scenes in columns; image, truth and every rung's mask in rows."""
+    test = datasets.load("streets", "test", count=count)
+    images, masks = datasets.as_tensors(test)
+    rows = {"image": [plots.as_picture(x) for x in images], "truth": masks}
+    for name in checkpoints.RECIPES:
+        rows[name] = training.predict_masks(checkpoints.load_or_train(name).model, images)
+    figure, axes = plots.plt.subplots(len(rows), count, figsize=(2.6 * count, 2 * len(rows)))
+    for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(name)
+        for axis, picture in zip(line, pictures, strict=True):
+            axis.imshow(picture if name == "image" else plots.colorize(picture, test.classes))
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+    return plots.add_legend(figure, test.classes)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.study", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -75,7 +95,12 @@ def main(arguments: list[str] | None = None) -> None:
         "--names", nargs="+", choices=tuple(checkpoints.RECIPES), help="some rungs only"
     )
     command.add_argument("--json", action="store_true", help="a JSON list, one object per rung")
+    picture = commands.add_parser("overview", help="draw the ladder as a picture (PNG)")
+    picture.add_argument("file", type=Path)
     options = parser.parse_args(arguments)
+    if options.command == "overview":
+        overview().savefig(options.file)
+        return
     rows = ladder(options.dataset, options.names and tuple(options.names))
     print(json.dumps(rows, indent=2) if options.json else as_markdown(rows))
 

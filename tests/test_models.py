@@ -38,7 +38,9 @@ def test_same_weights_give_the_same_numbers_at_the_old_positions(stride):
         want, got = sparse(images)[-1], dense(images)[-1]
     step = 32 // stride
     middle = slice(6, 10)
-    torch.testing.assert_close(got[..., ::step, ::step][..., middle, middle], want[..., middle, middle])
+    torch.testing.assert_close(
+        got[..., ::step, ::step][..., middle, middle], want[..., middle, middle]
+    )
 
 
 def test_pool_without_stride_holds_the_strided_values():

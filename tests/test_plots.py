@@ -66,7 +66,12 @@ def test_overlay_is_a_weighted_mean_and_leaves_void_alone(opacity):
 
 def test_pictures_in_every_common_form_agree():
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    forms = [image, image / 255, torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(image).permute(2, 0, 1) / 255]
+    forms = [
+        image,
+        image / 255,
+        torch.from_numpy(image).permute(2, 0, 1),
+        torch.from_numpy(image).permute(2, 0, 1) / 255,
+    ]
     for form in forms:
         assert (plots.as_picture(form) == image).all()
     with pytest.raises(ValueError, match=r"image must be .* got \(5, 7\)"):

@@ -125,6 +125,18 @@ def test_one_failure_does_not_stop_the_others(execute, folder, new_notebook, cap
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_headlines_are_printed_under_the_line_of_their_notebook(
+    execute, folder, new_notebook, capsys
+):
+    nb = new_notebook("print('silent')", "print('mIoU 0.40\\nmIoU 0.14')")
+    nb.cells[2].metadata["tags"] = ["headline"]
+    write(nb, folder / "01_a.ipynb")
+    assert execute() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("ok")
+    assert lines[1:3] == ["    mIoU 0.40", "    mIoU 0.14"]
+
+
 def test_outputs_that_break_a_rule_are_not_committed(execute, folder, new_notebook, capsys):
     hidden = "import ipywidgets\nout = ipywidgets.Output()\nwith out:\n    1 / 0"
     loud = f"import sys\nprint('careful', file=sys.stderr)\nprint({str(ROOT)!r}, object())\n"

@@ -46,8 +46,8 @@ def exercise(name: str, hints: tuple[str, str, str], solve: Callable) -> Callabl
     return register
 
 
-def check(name: str, answer: Callable) -> bool:
-    """Test `answer` and print one line on the outcome; True when it is right."""
+def check(name: str, answer: Callable) -> None:
+    """Test `answer` and print one line on the outcome."""
     task = _find(name)
     try:
         if answer is None or answer is ...:
@@ -64,8 +64,6 @@ def check(name: str, answer: Callable) -> bool:
         print(f"{name}: your code raised {type(error).__name__}: {error}")
     else:
         print(f"{name}: right. {praise}")
-        return True
-    return False
 
 
 def hint(name: str) -> None:

@@ -15,6 +15,7 @@ __all__ = ["FCN", "MODELS", "Encoder", "build", "count_parameters"]
 def colour_classifier(num_classes: int, hidden: int = 32) -> nn.Sequential:
     """A class for each pixel from its own three numbers: 1x1 convolutions see no neighbour."""
     return nn.Sequential(
+        nn.BatchNorm2d(3),  # stretches the narrow range of real colours
         nn.Conv2d(3, hidden, 1),
         nn.ReLU(),
         nn.Conv2d(hidden, hidden, 1),

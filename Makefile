@@ -1,0 +1,61 @@
+# Every target makes the environment it needs; nothing has to be activated.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+
+DATASET ?= streets
+NOTEBOOK ?=
+
+.PHONY: lab test run commit train ladder bench lint clean help
+
+help:
+	@echo "make lab     open the course in JupyterLab"
+	@echo "make test    run all checks: unit tests, every notebook, widgets in a browser"
+	@echo "make run     execute the notebooks headless into _build/ (NOTEBOOK=02, DATASET=camvid)"
+	@echo "make commit  execute the notebooks and keep their outputs in notebooks/"
+	@echo "make train   train all shipped weights anew"
+	@echo "make ladder  score the shipped networks on the test split"
+	@echo "make bench   compare our speed with that of peers"
+
+lab: $(VENV)/.lab
+	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
+
+test: $(VENV)/.test
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+
+run: $(VENV)/.lab
+	$(RUN) -m helpers.run_notebooks --dataset $(DATASET) $(if $(NOTEBOOK),--only $(NOTEBOOK))
+
+commit: $(VENV)/.lab
+	$(RUN) -m helpers.run_notebooks --commit $(if $(NOTEBOOK),--only $(NOTEBOOK))
+
+train: $(VENV)/.lab
+	$(RUN) -m helpers.checkpoints
+
+ladder: $(VENV)/.lab
+	$(RUN) -m helpers.study ladder --dataset $(DATASET)
+
+bench: $(VENV)/.test
+	$(RUN) -m benchmarks.bench_metrics
+	$(RUN) -m benchmarks.bench_scenes
+
+lint: $(VENV)/.test
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+clean:
+	rm -rf _build data/cache .pytest_cache .ruff_cache
+
+# A stamp is written last, so an install that broke off is taken up again.
+$(VENV)/.lab: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and "Python 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + ": run make with PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.lab
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@

@@ -1,0 +1,151 @@
+"""Packaging agrees with itself, and the set-up check says in words what is missing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from helpers import check_setup
+from helpers.check_setup import Finding
+
+ROOT = Path(__file__).resolve().parents[1]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIRED = {
+    canonicalize_name(r.name): r.specifier for r in map(Requirement, PROJECT["dependencies"])
+}
+FOR_TESTS = {
+    canonicalize_name(r.name): r.specifier
+    for r in map(Requirement, PROJECT["optional-dependencies"]["test"])
+}
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def conda() -> tuple[dict[str, SpecifierSet], list[str]]:
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(e["pip"] for e in entries if isinstance(e, dict))
+    plain = dict([*e.split(" ", 1), ""][:2] for e in entries if isinstance(e, str))
+    return {CONDA_NAMES.get(name, name): SpecifierSet(spec) for name, spec in plain.items()}, pip
+
+
+def test_constraints_pin_every_dependency_within_its_range():
+    pins = pinned()
+    for name, specifier in (REQUIRED | FOR_TESTS).items():
+        assert name in pins, f"constraints.txt lacks {name}"
+        assert pins[name] in specifier, f"{name}=={pins[name]} is outside {specifier}"
+
+
+def test_constraints_name_no_host_and_no_path():
+    assert "://" not in (ROOT / "constraints.txt").read_text()
+    assert " @ " not in (ROOT / "constraints.txt").read_text()
+
+
+def test_conda_has_every_dependency_with_the_same_range():
+    packages, pip = conda()
+    from_pip = {
+        canonicalize_name(r.name): r.specifier
+        for r in map(Requirement, (p for p in pip if not p.startswith("-")))
+    }
+    assert "--editable ." in pip
+    for name, specifier in REQUIRED.items():
+        assert (packages | from_pip).get(name) == specifier, f"environment.yml disagrees on {name}"
+    assert packages["python"] == SpecifierSet(PROJECT["requires-python"])
+    assert {"pip", "cxx-compiler"} <= set(packages)
+
+
+def test_the_check_knows_every_package_and_the_python_range():
+    jupyter = {"jupyter", "jupyterlab", "nbclient", "nbformat"}  # a notebook that runs has them
+    assert {canonicalize_name(name) for name in check_setup.PACKAGES} == set(REQUIRED) - jupyter
+    low, high = check_setup.PYTHON
+    assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(
+        f">={low[0]}.{low[1]},<{high[0]}.{high[1]}"
+    )
+
+
+def test_the_check_runs_on_the_standard_library_alone(tmp_path):
+    """On a Python without a single package it names what is missing instead of failing."""
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", ROOT / "helpers" / "check_setup.py"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert not result.stderr
+    assert "MISSING torch: ModuleNotFoundError" in result.stdout
+    assert "make lab" in result.stdout
+    assert "Mend first: torch, torchvision, numpy" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "ok"),
+    [((3, 10, 9), False), ((3, 11, 0), True), ((3, 12, 4), True), ((3, 13, 0), False)],
+)
+def test_python_versions(version, ok):
+    finding = check_setup.check_python(version)
+    assert finding.ok is ok
+    assert "3.11 or 3.12" in finding.mend
+
+
+def test_a_package_that_is_installed_but_broken_is_found_out(tmp_path, monkeypatch):
+    (tmp_path / "brokenpackage.py").write_text("raise RuntimeError('operator does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    finding = check_setup.check_package("torchvision", "brokenpackage")
+    assert not finding.ok
+    assert "operator does not exist" in finding.found
+    assert "same place" in finding.mend
+
+
+def test_full_disk_missing_weights_and_read_only_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_setup, "DISK_GB", 1e9)
+    assert not check_setup.check_disk(tmp_path).ok
+    assert "make train" in check_setup.check_weights(tmp_path).mend
+    assert not check_setup.check_weights(tmp_path).ok
+    monkeypatch.setattr(check_setup.os, "access", lambda *_: False)
+    finding = check_setup.check_writable(tmp_path)
+    assert not finding.ok
+    assert not finding.needed
+
+
+def test_camvid_is_found_where_the_loader_finds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_setup, "ROOT", tmp_path / "nowhere")
+    monkeypatch.setenv("PIXELWISE_DATA", str(tmp_path))
+    assert not check_setup.check_camvid().ok
+    (tmp_path / "camvid" / "train").mkdir(parents=True)
+    assert check_setup.check_camvid().ok
+
+
+def test_the_report_says_whether_you_can_begin():
+    good, note = Finding("a", True, "1.0"), Finding("b", False, "no", "do this", needed=False)
+    bad = Finding("c", False, "no", "do that")
+    assert check_setup.report([good, note]).endswith("All set. You can begin.")
+    assert check_setup.report([good, note, bad]).endswith("Mend first: c.")
+    assert re.search(r"MISSING c: no\n +-> do that\.", check_setup.report([bad]))
+
+
+def test_the_make_file_explains_itself():
+    text = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for target in ("lab", "test", "run", "train", "bench"):
+        assert f"make {target} " in text
+    readme = (ROOT / "README.md").read_text()
+    assert "make lab" in readme
+    assert "make test" in readme
+
+
+def test_continuous_integration_runs_the_command_of_the_readme():
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
