@@ -108,7 +108,7 @@ def test_every_named_model_trains_a_step(name, images):
 
 
 def test_the_colour_classifier_sees_one_pixel_only():
-    model = build("colour", 3)
+    model = build("colour", 3).eval()
     image = torch.rand(1, 3, 8, 8)
     other = image.clone()
     other[..., 4, 5] = 0
