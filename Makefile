@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python
 DATASET ?= streets
 NOTEBOOK ?=
 
-.PHONY: lab test run commit train ladder bench lint clean help
+.PHONY: lab test run commit train ladder overview camvid bench lint clean help
 
 help:
 	@echo "make lab     open the course in JupyterLab"
@@ -15,6 +15,7 @@ help:
 	@echo "make commit  execute the notebooks and keep their outputs in notebooks/"
 	@echo "make train   train all shipped weights anew"
 	@echo "make ladder  score the shipped networks on the test split"
+	@echo "make camvid  download the real street photographs (about 180 MB)"
 	@echo "make bench   compare our speed with that of peers"
 
 lab: $(VENV)/.lab
@@ -36,6 +37,12 @@ train: $(VENV)/.lab
 
 ladder: $(VENV)/.lab
 	$(RUN) -m helpers.study ladder --dataset $(DATASET)
+
+overview: $(VENV)/.lab
+	$(RUN) -m helpers.study overview data/study/overview.png
+
+camvid: $(VENV)/.lab
+	$(RUN) -m helpers.camvid
 
 bench: $(VENV)/.test
 	$(RUN) -m benchmarks.bench_metrics

@@ -39,9 +39,9 @@ PACKAGES = {
 MENDS = {
     "pydensecrf2": "it is compiled on installation: install a C++ compiler first (Debian, Ubuntu: `sudo apt install "
     "g++ python3-dev`; macOS: `xcode-select --install`; Windows: the Visual Studio build tools), then "
-    "`pip install pydensecrf2==1.1`. Only notebook 07 needs it",
+    "`.venv/bin/pip install pydensecrf2==1.1`. Only notebook 07 needs it",
     "torchvision": "torch and torchvision must come from the same place and fit each other: "
-    "`pip install --force-reinstall -c constraints.txt torch torchvision`",
+    "`.venv/bin/pip install --force-reinstall -c constraints.txt torch torchvision`",
 }
 
 
@@ -66,14 +66,14 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
 
 def check_package(name: str, module: str) -> Finding:
     """Whether `module` imports: an installed package that does not is found out too."""
-    mend = MENDS.get(name, INSTALL)
+    mend, needed = MENDS.get(name, INSTALL), name != "pydensecrf2"  # notebook 07 alone needs that
     try:
         importlib.import_module(module)
         return Finding(name, True, metadata.version(name))
     except ImportError as error:
-        return Finding(name, False, f"{type(error).__name__}: {error}", mend)
+        return Finding(name, False, f"{type(error).__name__}: {error}", mend, needed)
     except Exception as error:  # a broken build may raise anything on import
-        return Finding(name, False, f"does not start: {error}", mend)
+        return Finding(name, False, f"does not start: {error}", mend, needed)
 
 
 def check_helpers() -> Finding:
@@ -89,8 +89,14 @@ def check_helpers() -> Finding:
     return Finding("helpers", True, "this copy")
 
 
-def check_disk(folder: Path = ROOT / "data") -> Finding:
-    free = shutil.disk_usage(folder if folder.exists() else ROOT).free / 1e9
+def _existing(folder: Path) -> Path:
+    """`folder`, or the nearest folder above it that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def check_disk(folder: Path | None = None) -> Finding:
+    folder = folder or Path(os.environ.get("PIXELWISE_CACHE") or ROOT / "data")
+    free = shutil.disk_usage(_existing(folder)).free / 1e9
     mend = f"free {DISK_GB:g} GB, or set PIXELWISE_CACHE to a folder on another disk"
     enough = free >= DISK_GB
     found = f"at least {DISK_GB:g} GB free" if enough else f"{free:.1f} GB free"
@@ -99,7 +105,7 @@ def check_disk(folder: Path = ROOT / "data") -> Finding:
 
 def check_writable(folder: Path | None = None) -> Finding:
     folder = folder or Path(os.environ.get("PIXELWISE_CACHE") or ROOT / "data")
-    writable = os.access(folder if folder.exists() else folder.parent, os.W_OK)
+    writable = os.access(_existing(folder), os.W_OK)
     mend = "nothing is lost, but scenes are rendered anew each time: set PIXELWISE_CACHE to a folder of yours"
     return Finding(
         "cache folder", writable, "writable" if writable else "read-only", mend, needed=False
@@ -115,9 +121,12 @@ def check_weights(folder: Path = ROOT / "data" / "weights") -> Finding:
 def check_camvid() -> Finding:
     roots = [os.environ.get("PIXELWISE_DATA"), ROOT / "data"]
     found = any(
-        (Path(r) / n / "train").is_dir() for r in roots if r for n in ("camvid", "CamVid", ".")
+        (Path(r) / n / "train").is_dir() and not (Path(r) / n / "unfinished.zip").exists()
+        for r in roots
+        if r
+        for n in ("camvid", "CamVid", ".")
     )
-    mend = "only for work on real frames: `python -m helpers.camvid` downloads them (about 180 MB)"
+    mend = "only for work on real frames: `make camvid` downloads them (about 180 MB)"
     return Finding("CamVid", found, "found" if found else "not here", mend, needed=False)
 
 

@@ -17,7 +17,7 @@ from helpers.files import replacing
 
 SHIPPED = Path(__file__).resolve().parent.parent / "data" / "weights"
 LOCAL = SHIPPED / "local"
-"""What this machine trained for itself: git-ignored, and looked at first."""
+"""What this machine trained for itself, git-ignored."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,30 @@ def load_or_train(
 ) -> Checkpoint:
     """The network `name`: from a file whose stored recipe equals the table's, else trained now.
 
-    Files are looked for in `data/weights/local` and `data/weights`; a file with another recipe is
-    never loaded. What is trained is saved to `folder` (default: `data/weights/local`) in half
-    precision, whole or not at all, and read back, so that the first use and every later one give
-    the same numbers. ``PIXELWISE_RETRAIN=1`` trains even where a file fits.
+    Files are looked for in `data/weights` and `data/weights/local`; a file made by another recipe,
+    or from other data, is never loaded. What is trained is saved to `folder` (default:
+    `data/weights/local`), whole or not at all, in half precision; the network returned is rounded
+    alike, so that its first use and every later one give the same numbers. ``PIXELWISE_RETRAIN=1`` trains even where a file fits.
 
     Raises ``ValueError`` for an unknown `name` or `dataset`, ``KeyboardInterrupt`` when the
     training is broken off: half-trained weights are not saved.
     """
     recipe = recipe_for(name, dataset, seed)
     retrain = os.environ.get("PIXELWISE_RETRAIN") == "1"
-    for place in () if retrain else (LOCAL, SHIPPED):
+    for place in () if retrain else (SHIPPED, LOCAL):
         found = _read(place / _file_name(name, recipe), recipe)
         if found is not None:
             return Checkpoint(*found, trained_now=False)
+    weights, seconds = _train(recipe, name, progress)
     path = (folder or LOCAL) / _file_name(name, recipe)
-    _train(recipe, path, label=name, progress=progress)
-    return Checkpoint(*_read(path, recipe), trained_now=True)
+    try:
+        _save(weights, recipe, seconds, path)
+    except OSError as error:
+        if folder is not None:
+            raise
+        # A course on a read-only share still works; it only has to train again next time.
+        print(f"{name} is trained, but could not be kept: {error}")
+    return Checkpoint(_with_weights(recipe, weights), recipe, seconds, trained_now=True)
 
 
 def new_model(recipe: Recipe, num_classes: int) -> nn.Module:
@@ -129,14 +136,18 @@ def fit_recipe(
     return model, history
 
 
-def _train(recipe: Recipe, path: Path, label: str, progress: bool) -> None:
+def _train(recipe: Recipe, label: str, progress: bool) -> tuple[dict[str, torch.Tensor], float]:
     model, history = fit_recipe(recipe, label, progress)
     if history.interrupted:
         raise KeyboardInterrupt(f"training of {label} was broken off: nothing was saved")
-    weights = {key: _halve(value) for key, value in model.state_dict().items()}
+    return {key: _halve(value) for key, value in model.state_dict().items()}, history.seconds
+
+
+def _save(weights: dict[str, torch.Tensor], recipe: Recipe, seconds: float, path: Path) -> None:
     details = {
         "recipe": recipe.text,
-        "seconds": f"{history.seconds:.1f}",
+        "data": datasets.identity(recipe.dataset),
+        "seconds": f"{seconds:.1f}",
         "torch": torch.__version__,
     }
     with replacing(path) as temporary:
@@ -145,20 +156,26 @@ def _train(recipe: Recipe, path: Path, label: str, progress: bool) -> None:
 
 
 def _read(path: Path, recipe: Recipe) -> tuple[nn.Module, Recipe, float] | None:
-    """The network in `path`, or None when there is no readable file made by `recipe`."""
+    """The network in `path`, or None when no readable file there was made by `recipe`."""
     try:
         with safe_open(path, framework="pt") as file:
             details = file.metadata() or {}
             if details.get("recipe") != recipe.text:
                 return None
+            if details.get("data") != datasets.identity(recipe.dataset):
+                return None
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return _with_weights(recipe, weights), recipe, float(details["seconds"])
     except (FileNotFoundError, SafetensorError):
         return None
-    classes = datasets.CLASSES[recipe.dataset]
-    model = models.build(recipe.model, len(classes))
+    except RuntimeError:  # the network has other layers by now
+        return None
+
+
+def _with_weights(recipe: Recipe, weights: dict[str, torch.Tensor]) -> nn.Module:
+    model = models.build(recipe.model, len(datasets.CLASSES[recipe.dataset]))
     model.load_state_dict({key: _restore(value) for key, value in weights.items()})
-    model.to(training.choose_device(), memory_format=torch.channels_last).eval()
-    return model, recipe, float(details["seconds"])
+    return model.to(training.choose_device(), memory_format=torch.channels_last).eval()
 
 
 def _halve(value: torch.Tensor) -> torch.Tensor:

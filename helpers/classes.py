@@ -16,6 +16,9 @@ IGNORE_INDEX = 255
 
 VOID_COLOR = (255, 255, 255)
 
+WRONG_COLOR = (255, 255, 255)
+"""Wrong pixels, drawn on a darkened photo: no class is as bright."""
+
 
 @dataclass(frozen=True)
 class ClassSet:

@@ -122,6 +122,15 @@ def splits(name: str, root: str | Path | None = None) -> tuple[str, ...]:
     return camvid.SPLITS if name == "streets" else camvid.splits(camvid.find(root))
 
 
+def identity(name: str) -> str:
+    """What the data set `name` is made of on this machine: other text, other training data."""
+    _check_name(name)
+    if name == "streets":
+        return scenes.code_digest()
+    frames = [image.name for image, _ in camvid.frames(camvid.find(), "train")]
+    return hashlib.sha256(" ".join(frames).encode()).hexdigest()
+
+
 def as_tensors(dataset: SegmentationDataset) -> tuple[torch.Tensor, torch.Tensor]:
     """All items at once: images ``float32 (N, 3, H, W)``, masks ``int64 (N, H, W)``.
 

@@ -53,8 +53,13 @@ def rung(name: str, dataset: str = "streets") -> dict:
 
 
 def ladder(dataset: str = "streets", names: tuple[str, ...] | None = None) -> list[dict]:
-    """Rows for the rungs `names` (default: all), in the order of the table of recipes."""
+    """Rows for the rungs `names` (default: all, in the order of the table of recipes)."""
     return [rung(name, dataset) for name in names or tuple(checkpoints.RECIPES)]
+
+
+def as_json(rows: list[dict]) -> str:
+    """The ladder as JSON; a score that does not exist (class absent) is null."""
+    return json.dumps(json.loads(json.dumps(rows), parse_constant=lambda _: None), indent=2)
 
 
 def as_markdown(rows: list[dict], digits: int = 2) -> str:
@@ -102,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
         overview().savefig(options.file)
         return
     rows = ladder(options.dataset, options.names and tuple(options.names))
-    print(json.dumps(rows, indent=2) if options.json else as_markdown(rows))
+    print(as_json(rows) if options.json else as_markdown(rows))
 
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ def choose_precision(device: torch.device) -> str:
 
 @dataclass
 class History:
-    """What a run looked like: one dictionary per finished epoch.
+    """What a run looked like: one dictionary per epoch.
 
     ``epochs[i]`` holds ``loss`` (mean cross entropy of the epoch), ``val_miou`` (NaN without a val
-    set) and ``seconds`` since the start. ``interrupted`` tells that Ctrl-C ended the run early.
+    set) and ``seconds`` since the start. ``interrupted`` tells that Ctrl-C ended the run early; the
+    last entry is then the epoch that it broke off.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -76,7 +77,7 @@ def fit(
     """Train `model` in place by AdamW under a one-cycle learning rate; return the `History`.
 
     Items of `train` and `val` are images ``float32 (3, H, W)`` and masks ``int64 (H, W)``; pixels
-    labelled 255 count for nothing. The loss is cross entropy, weighted by `class_weights`
+    labelled 255 count for nothing in loss and scores. The loss is cross entropy, weighted by `class_weights`
     ``(num_classes,)`` if given. The seed settles the order of the batches and the augmentation,
     not the weights that `model` came with; the random state outside is left as it was. The same
     seed gives the same weights on the same CPU and number of threads. Ctrl-C ends the run with the
@@ -114,7 +115,7 @@ def fit(
             total=epochs * len(loader), desc=label, unit="step", leave=False, mininterval=0.5,
             file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, **({} if progress else {"disable": True}),
         )  # fmt: skip
-        start, miou = time.perf_counter(), math.nan
+        start, miou, losses = time.perf_counter(), math.nan, []
         try:
             for _ in range(epochs):
                 model.train()
@@ -151,6 +152,9 @@ def fit(
                 )
         except KeyboardInterrupt:
             history.interrupted = True
+            loss = sum(losses) / len(losses) if losses else math.nan
+            seconds = time.perf_counter() - start
+            history.epochs.append({"loss": loss, "val_miou": math.nan, "seconds": seconds})
         finally:
             bar.close()
             model.eval()

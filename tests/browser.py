@@ -25,6 +25,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PageTimeout
 
+from helpers.run_notebooks import kernel_environment
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 QUIET = {
@@ -94,11 +96,14 @@ def lab(folder: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
     command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
-            command, stdout=log, stderr=log, env=os.environ | dict.fromkeys(places, str(settings))
+            command,
+            stdout=log,
+            stderr=log,
+            env=os.environ | kernel_environment(folder) | dict.fromkeys(places, str(settings)),
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        poll(lambda: ask(f"{address}/api/status"), 60, f"JupyterLab (see {log.name})")
+        poll(lambda: ask(f"{address}/api/status"), 120, f"JupyterLab (see {log.name})")
         yield address
     finally:
         server.terminate()

@@ -66,6 +66,7 @@ WRONG = {
     "blend": [
         (lambda p, c, o: o * p + (1 - o) * c, "swapped"),
         (lambda p, c, o: p + o * c, "too bright"),
+        (lambda p, c, o: np.add(p * (1 - o), o * c, out=p), "overwrote"),
         (lambda p, c, o: (p + c) / 2, "plain mean"),
         (lambda p, c, o: ((1 - o) * p + o * c).mean(-1), "keep the shape"),
     ],
@@ -74,6 +75,7 @@ WRONG = {
         (lambda m, n: one_hot(torch.where(m == 255, 0, m), n), "void pixel became a class"),
         (lambda m, n: F.one_hot(m, n).permute(2, 0, 1), "void pixel .* broke it"),
         (lambda m, n: one_hot(m, n - 1), "Expected shape"),
+        (lambda m, n: one_hot(m, 4), "use the argument"),
         (lambda m, n: 1 - one_hot(m, n), "void pixel became a class"),
         (lambda m, n: one_hot(m, n).flip(0), "At .channel, row, column"),
     ],
@@ -84,12 +86,15 @@ WRONG = {
         (lambda m: np.nan_to_num(iou(m)), "so nan"),
         (_nan_where_zero, "0, not nan"),
         (lambda m: np.nanmean(iou(m)), "one number per class"),
+        (lambda m: 2 * np.diag(m) / (m.sum(0) + m.sum(1)), "Dice"),
+        (lambda m: np.where(m.sum(1) > 0, iou(m), np.nan), "false alarm scores 0"),
     ],
     "resize_mask": [
         (lambda m, s: _interpolated(m, s, "bilinear").round().long(), "averaging invented"),
         (lambda m, s: resize_mask(m, s[::-1]), "swapped"),
         (lambda m, s: resize_mask(m, s).float(), "floats"),
-        (lambda m, s: _interpolated(m, s, "nearest").roll(1, 1).long(), "misplaced"),
+        (lambda m, s: _interpolated(m, s, "nearest").roll(1, 1).long(), "do not carry the label"),
+        (lambda m, s: _interpolated(m, s, "nearest").long(), "nearest-exact"),
         (lambda m, s: m, "Expected shape"),
     ],
     "output_size": [
@@ -104,12 +109,14 @@ WRONG = {
         (_random_bias, "bias"),
         (lambda linear, c, h, w: nn.Conv2d(c, linear.out_features, (h, w)), "outputs differ"),
         (lambda linear, c, h, w: nn.Conv2d(c, linear.out_features, 3), "weight should be"),
+        (lambda linear, c, h, w: nn.Conv2d(c, linear.out_features, (h, w), padding=1), "no padding"),
         (lambda linear, c, h, w: linear, "Return an nn.Conv2d"),
     ],
     "ceiling_mask": [
-        (lambda m, s, n: F.interpolate(_shares(m, s, n).argmax(1, True).float(), scale_factor=s)[0, 0].long(), "argmax was taken on the small map"),
+        (lambda m, s, n: F.interpolate(_shares(m, s, n).argmax(1, True).float(), scale_factor=s)[0, 0].long(), "whole blocks"),
         (lambda m, s, n: _up(_shares(m, s, n), s, corners=True)[0].argmax(0), "align_corners"),
         (lambda m, s, n: m, "mask itself"),
+        (lambda m, s, n: ceiling_mask(m, s, n)[None], "one mask"),
         (lambda m, s, n: _shares(m, s, n)[0].argmax(0), "Upsample before you return"),
         (lambda m, s, n: _up(F.max_pool2d(F.one_hot(m, n).permute(2, 0, 1)[None].float(), s), s)[0].argmax(0), "Max pooling"),
         (lambda m, s, n: ceiling_mask(m.flip(0), s, n), "pixels differ"),
@@ -155,6 +162,11 @@ def test_an_answer_that_raises_does_not_stop_the_notebook(name, capsys):
 
     check(name, broken)
     assert "your code raised KeyError: 'typo'" in capsys.readouterr().out
+
+
+def test_an_error_that_void_did_not_cause_is_not_blamed_on_void(capsys):
+    check("one_hot", lambda mask, n: torch.zeros(3) + torch.zeros(4))
+    assert "your code raised RuntimeError" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", EXERCISES)

@@ -55,6 +55,13 @@ def test_labels_without_a_class_are_named():
         plots.colorize(np.array([[0, 8, 9]]), STREETS)
 
 
+def test_errors_are_white_on_dark_and_void_is_none():
+    image = np.full((1, 3, 3), 200, np.uint8)
+    got = plots.errors(image, np.array([[0, 1, 2]]), np.array([[0, 0, 255]]))
+    assert got[0, 1].tolist() == [255, 255, 255]
+    assert got[0, [0, 2]].max() <= 128
+
+
 @pytest.mark.parametrize("opacity", [0.0, 0.25, 1.0])
 def test_overlay_is_a_weighted_mean_and_leaves_void_alone(opacity):
     image = torch.full((3, 1, 2), 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,7 +21,7 @@ from helpers.check_setup import Finding
 ROOT = Path(__file__).resolve().parents[1]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REQUIRED = {
     canonicalize_name(r.name): r.specifier for r in map(Requirement, PROJECT["dependencies"])
 }
@@ -31,13 +32,13 @@ FOR_TESTS = {
 
 
 def pinned() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pairs}
 
 
 def conda() -> tuple[dict[str, SpecifierSet], list[str]]:
-    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     pip = next(e["pip"] for e in entries if isinstance(e, dict))
     plain = dict([*e.split(" ", 1), ""][:2] for e in entries if isinstance(e, str))
     return {CONDA_NAMES.get(name, name): SpecifierSet(spec) for name, spec in plain.items()}, pip
@@ -51,8 +52,8 @@ def test_constraints_pin_every_dependency_within_its_range():
 
 
 def test_constraints_name_no_host_and_no_path():
-    assert "://" not in (ROOT / "constraints.txt").read_text()
-    assert " @ " not in (ROOT / "constraints.txt").read_text()
+    assert "://" not in (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert " @ " not in (ROOT / "constraints.txt").read_text(encoding="utf-8")
 
 
 def test_conda_has_every_dependency_with_the_same_range():
@@ -126,6 +127,18 @@ def test_camvid_is_found_where_the_loader_finds_it(tmp_path, monkeypatch):
     assert not check_setup.check_camvid().ok
     (tmp_path / "camvid" / "train").mkdir(parents=True)
     assert check_setup.check_camvid().ok
+    (tmp_path / "camvid" / "unfinished.zip").touch()
+    assert not check_setup.check_camvid().ok
+
+
+def test_a_cache_folder_that_is_not_there_yet_counts_by_the_one_above(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIXELWISE_CACHE", str(tmp_path / "not" / "there"))
+    assert check_setup.check_writable().ok
+    assert check_setup.check_disk().ok
+
+
+def test_a_missing_crf_is_no_reason_not_to_begin():
+    assert not check_setup.check_package("pydensecrf2", "no_such_module").needed
 
 
 def test_the_report_says_whether_you_can_begin():
@@ -136,16 +149,17 @@ def test_the_report_says_whether_you_can_begin():
     assert re.search(r"MISSING c: no\n +-> do that\.", check_setup.report([bad]))
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_the_make_file_explains_itself():
     text = subprocess.run(
         ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     for target in ("lab", "test", "run", "train", "bench"):
         assert f"make {target} " in text
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make lab" in readme
     assert "make test" in readme
 
 
 def test_continuous_integration_runs_the_command_of_the_readme():
-    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ def table_lines(text: str) -> set[str]:
 
 
 def test_readme_shows_these_numbers(rows):
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.split("<!-- ladder -->")[1].split("<!-- /ladder -->")[0].strip()
     assert shown == study.as_markdown(rows)
 
@@ -110,3 +110,9 @@ def test_an_unknown_rung_or_data_set_is_refused(capsys):
         with pytest.raises(SystemExit):
             study.main(arguments)
         assert "invalid choice" in capsys.readouterr().err
+
+
+def test_scores_that_do_not_exist_are_null():
+    assert json.loads(study.as_json([{"iou": {"a": float("nan"), "b": 0.5}}])) == [
+        {"iou": {"a": None, "b": 0.5}}
+    ]

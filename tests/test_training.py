@@ -67,6 +67,16 @@ def test_the_random_state_outside_is_untouched():
     assert torch.equal(torch.rand(2), want)
 
 
+def test_an_fcn_trained_twice_has_the_same_weights():
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        model = build("fcn32s", 2)
+        training.fit(model, Halves(), epochs=2, batch_size=3, progress=False)
+        runs.append(weights(model))
+    assert torch.equal(*runs)
+
+
 def test_void_pixels_change_nothing():
     """Whatever the network sees under void, the weights come out the same."""
     clean, dirty = Halves(void=True), Halves(void=True)
@@ -105,7 +115,8 @@ def test_ctrl_c_leaves_a_usable_model_and_history():
 
     model, history = fitted(train=Interrupting())
     assert history.interrupted
-    assert len(history.epochs) == 2
+    assert len(history.epochs) == 3
+    assert math.isnan(history.column("val_miou")[-1])
     assert not model.training
     assert torch.isfinite(training.predict_logits(model, Halves().tensors[0])).all()
 
@@ -223,8 +234,41 @@ def test_a_save_that_fails_leaves_the_old_file(small, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints, "save_file", fail)
     monkeypatch.setenv("PIXELWISE_RETRAIN", "1")
     with pytest.raises(OSError, match="disk full"):
-        load()
+        load(folder=tmp_path / "local")
     assert [p.read_bytes() for p in (tmp_path / "local").iterdir()] == [before]
+
+
+def test_a_read_only_course_trains_and_says_that_it_cannot_keep(small, monkeypatch, capsys):
+    kept = load()
+
+    def fail(*_arguments):
+        raise OSError("read-only file system")
+
+    monkeypatch.setattr(checkpoints, "save_file", fail)
+    monkeypatch.setenv("PIXELWISE_RETRAIN", "1")
+    again = load()
+    assert "could not be kept: read-only file system" in capsys.readouterr().out
+    assert torch.equal(weights(kept.model), weights(again.model))
+
+
+def test_other_scenes_never_load_stale_weights(small, monkeypatch):
+    load()
+    monkeypatch.setattr(datasets.scenes, "code_digest", lambda: "drawn otherwise")
+    assert load().trained_now
+    assert not load().trained_now
+
+
+def test_a_network_with_other_layers_never_loads_stale_weights(small, monkeypatch):
+    load()
+    monkeypatch.setitem(checkpoints.models.MODELS, "colour", lambda n: nn.Conv2d(3, n, 1))
+    assert load().trained_now
+
+
+def test_shipped_weights_come_before_those_of_this_machine(small, tmp_path):
+    load(folder=tmp_path / "shipped")
+    local = load(folder=tmp_path / "local")
+    assert not local.trained_now
+    assert not (tmp_path / "local").exists()
 
 
 def test_retrain_trains_even_where_a_file_fits(small, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from helpers.exercises import Mistake, exercise, run
+from helpers.exercises.core import Mistake, exercise, run
 
 
 def share(mask, label):
@@ -80,4 +80,6 @@ def check_blend(answer) -> str:
         raise Mistake(
             f"0.2 under 0.8 at opacity 0.25 should give 0.35; yours gives {got.flat[0]:.3f}."
         )
+    if picture.min() != 0.2 or picture.max() != 0.2:
+        raise Mistake("The result is right, but your function overwrote the picture it was given.")
     return "The weights add up to one."

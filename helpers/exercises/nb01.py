@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from helpers.exercises import Mistake, exercise, run
+from helpers.exercises.core import Mistake, exercise, run
 
 
 def one_hot(mask, num_classes):
@@ -28,6 +28,7 @@ def check_one_hot(answer) -> str:
     try:
         got = torch.as_tensor(run(answer, mask, 4)).float()
     except (RuntimeError, IndexError) as error:
+        run(answer, mask.clamp(max=3), 4)  # raises again if void is not to blame
         raise Mistake(
             f"The void pixel (255) broke it: {error}. No channel is its own; it must stay all zeros."
         ) from error
@@ -44,6 +45,10 @@ def check_one_hot(answer) -> str:
         wrong = tuple((got != want).nonzero()[0].tolist())
         raise Mistake(
             f"At (channel, row, column) = {wrong} you have {got[wrong]:g}, expected {want[wrong]:g}."
+        )
+    if len(run(answer, mask, 5)) != 5:
+        raise Mistake(
+            "With num_classes = 5 there must be 5 channels, used or not: use the argument."
         )
     return "Void stays empty, so it can count for nothing later on."
 
@@ -65,26 +70,31 @@ def iou(matrix):
     iou,
 )
 def check_iou(answer) -> str:
-    matrix = np.array([[6, 2, 0, 0], [1, 3, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0]])
+    matrix = np.zeros((5, 5), int)
+    matrix[:3] = [[6, 2, 0, 0, 1], [1, 3, 0, 0, 0], [0, 4, 0, 0, 0]]
     with np.errstate(all="ignore"):
         got = np.asarray(run(answer, matrix), float)
-    if got.shape != (4,):
+    if got.shape != (5,):
         raise Mistake(
-            f"Expected one number per class, shape (4,), got shape {got.shape}. The mean comes later."
+            f"Expected one number per class, shape (5,), got shape {got.shape}. The mean comes later."
         )
-    want = iou(matrix)  # 6/9, 3/10, 0/4, absent
-    rows, columns = np.diag(matrix) / [8, 4, 4, np.nan], np.diag(matrix) / [7, 9, np.nan, np.nan]
-    if np.allclose(got[:2], rows[:2]):
+    want = iou(matrix)  # 6/10, 3/10, 0/4, absent, 0/1
+    hits, rows, columns = np.diag(matrix)[:2], matrix.sum(1)[:2], matrix.sum(0)[:2]
+    if np.allclose(got[:2], hits / rows):
         raise Mistake(
             "That is the share of each class that was found (recall). False alarms must cost too."
         )
-    if np.allclose(got[:2], columns[:2]):
+    if np.allclose(got[:2], hits / columns):
         raise Mistake(
             "That is the share of each prediction that is right (precision). Missed pixels must cost too."
         )
-    if np.allclose(got[:2], [6 / 15, 3 / 13]):
+    if np.allclose(got[:2], hits / (rows + columns)):
         raise Mistake(
             "The agreement is counted twice below the line: it is in the row sum and in the column sum."
+        )
+    if np.allclose(got[:2], 2 * hits / (rows + columns)):
+        raise Mistake(
+            "That is the Dice score, 2 hits / (row sum + column sum). IoU divides by the union."
         )
     if not np.isnan(got[3]):
         raise Mistake(
@@ -92,6 +102,10 @@ def check_iou(answer) -> str:
         )
     if np.isnan(got[2]):
         raise Mistake("Class 2 is there and was always missed. That is a score: 0, not nan.")
+    if np.isnan(got[4]):
+        raise Mistake(
+            "Class 4 is not there, yet it was predicted: a false alarm scores 0, not nan."
+        )
     if not np.allclose(got, want, equal_nan=True):
         raise Mistake(f"Expected {want.round(3).tolist()}, got {got.round(3).tolist()}.")
     return "Absent is nan, missed is 0: two different things."
@@ -130,6 +144,13 @@ def check_resize_mask(answer) -> str:
         raise Mistake(
             "The labels are right, but they are floats. A loss or an index wants integers: .long()."
         )
-    if not torch.equal(got.long(), resize_mask(mask, (4, 5))):
-        raise Mistake("No label is invented, yet some are misplaced. Try the mode 'nearest-exact'.")
-    return "Not one label that was not there before."
+    cornered = F.interpolate(mask[None, None].float(), size=(4, 5), mode="nearest")[0, 0].long()
+    if torch.equal(got, resize_mask(mask, (4, 5))):
+        return "Not one label that was not there before."
+    if torch.equal(got, cornered):
+        raise Mistake(
+            "Nearly: torch's mode 'nearest' measures from the corner of a pixel and so moves the mask "
+            "against its image. 'nearest-exact' measures from the middle."
+        )
+    different = int((got != resize_mask(mask, (4, 5))).sum())
+    raise Mistake(f"{different} of 20 pixels do not carry the label nearest to them.")

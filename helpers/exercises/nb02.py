@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.exercises import Mistake, exercise, run
+from helpers.exercises.core import Mistake, exercise, run
 
 
 def output_size(size, kernel, stride, padding):
@@ -85,6 +85,11 @@ def check_convolution_from_linear(answer) -> str:
             f"Its weight should be (K, C, h, w) = (5, 3, 2, 4); yours is {tuple(conv.weight.shape)}."
         )
     with torch.no_grad():
+        places = tuple(conv(maps).shape[2:])
+        if places != (1, 1):
+            raise Mistake(
+                f"It fits in {places[0]} x {places[1]} places, not in one: no padding, stride 1."
+            )
         got, want = conv(maps).flatten(1), linear(maps.flatten(1))
         no_bias = want - linear.bias
     if torch.allclose(got, want, atol=1e-5):
@@ -123,6 +128,10 @@ def check_ceiling_mask(answer) -> str:
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(48), indexing="ij")
     mask = (columns > 13 + rows // 3).long() + (rows > 20).long()
     got = torch.as_tensor(run(answer, mask, 8, 3))
+    if got.ndim != 2:
+        raise Mistake(
+            f"Return one mask (H, W); yours has shape {tuple(got.shape)}: take [0] of the batch."
+        )
     if tuple(got.shape) != (32, 48):
         raise Mistake(
             f"The answer has the mask's size, (32, 48); yours is {tuple(got.shape)}. Upsample before you return."
@@ -136,12 +145,13 @@ def check_ceiling_mask(answer) -> str:
     early = F.interpolate(pooled.argmax(1, keepdim=True).float(), scale_factor=8)[0, 0].long()
     hard = F.one_hot(pooled.argmax(1), 3).permute(0, 3, 1, 2).float()
     if torch.equal(got, ceiling_mask(mask, 8, 3)):
-        return "No network was involved: what is lost here, the stride alone has lost."
+        return "No network was involved: this loss comes from averaging and upsampling alone."
     if torch.equal(got, mask):
         raise Mistake("That is the mask itself. It has to pass through the small map.")
     if torch.equal(got, early) or torch.equal(got, bilinear(hard)):
         raise Mistake(
-            "The argmax was taken on the small map: whole blocks, staircase edges. Upsample the shares, then decide."
+            "These are whole blocks with staircase edges: either the argmax was taken on the small map, or "
+            "the shares were upsampled by nearest. Upsample the shares bilinearly, then decide."
         )
     if torch.equal(got, bilinear(pooled, corners=True)):
         raise Mistake(

@@ -41,12 +41,16 @@ class Scene:
     cue: np.ndarray
 
 
+def code_digest() -> str:
+    """SHA-256 of the drawing code: other code, other scenes."""
+    sources = "".join(source.read_text(encoding="utf-8") for source in SOURCES)
+    return hashlib.sha256(sources.encode()).hexdigest()
+
+
 def fingerprint() -> str:
-    """SHA-256 that changes whenever the pixels may: the drawing code, NumPy or Pillow."""
-    digest = hashlib.sha256(f"numpy {np.__version__} pillow {PIL.__version__}".encode())
-    for source in SOURCES:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
+    """SHA-256 that changes whenever a pixel may: the drawing code, NumPy or Pillow."""
+    state = f"{code_digest()} numpy {np.__version__} pillow {PIL.__version__}"
+    return hashlib.sha256(state.encode()).hexdigest()
 
 
 def render(seed: int, index: int, size: tuple[int, int] = (96, 128)) -> Scene:

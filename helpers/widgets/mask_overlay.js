@@ -2,7 +2,7 @@
 // here, without a kernel. The controls' state lives in the model: Python can read and set it.
 
 const VOID = 255;
-const WRONG = pack("#ffbe00"); // brighter than the darkened photo, and hatched
+const WRONG = pack("#ffffff"); // brighter than the darkened photo, and hatched
 const OUTSIDE = 0xb0000000; // a veil over what the boundary band leaves out
 const NUMBERS = ["index", "curtain", "opacity"], TEXTS = ["left", "right", "view"];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };

@@ -19,13 +19,12 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from helpers.classes import IGNORE_INDEX, VOID_COLOR, ClassSet
+from helpers.classes import IGNORE_INDEX, VOID_COLOR, WRONG_COLOR, ClassSet
 from helpers.metrics import boundary_distance, confusion_matrix, mean_iou, pixel_accuracy
 
 BAND = 2
 """Width in pixels of the band around true edges: ``boundary_distance(truth) < BAND``."""
 
-WRONG = (255, 190, 0)
 VIEWS = ("classes", "errors", "boundary errors")
 
 
@@ -159,7 +158,9 @@ class MaskOverlay(anywidget.AnyWidget):
             ax.set_title(f"picture {picture}")
         patches = [Patch(facecolor=c, edgecolor="black", label=name) for _, name, c in self.legend]
         if self._predictions:
-            patches.append(Patch(facecolor=np.divide(WRONG, 255), edgecolor="black", label="wrong"))
+            patches.append(
+                Patch(facecolor=np.divide(WRONG_COLOR, 255), edgecolor="black", label="wrong")
+            )
         figure.legend(
             handles=patches, loc="outside lower center", ncols=len(pictures) + 1, handlelength=1.2
         )
@@ -172,7 +173,7 @@ class MaskOverlay(anywidget.AnyWidget):
     def _errors(self, masks: np.ndarray) -> np.ndarray:
         wrong = (masks != self._truths) & (self._truths != IGNORE_INDEX)
         grey = 0.5 * self._photos @ [0.3, 0.59, 0.11]
-        return np.where(wrong[..., None], WRONG, grey[..., None]).astype(np.uint8)
+        return np.where(wrong[..., None], WRONG_COLOR, grey[..., None]).astype(np.uint8)
 
     def __repr__(self) -> str:
         count, height, width = self.shape

@@ -1,0 +1,88 @@
+"""What an exercise is, and how it is checked; the exercises themselves are in ``nb00.py`` and so on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Mistake(Exception):
+    """The answer is wrong; the message says how, in the learner's terms."""
+
+
+class NotTried(Exception):
+    """The stub was left as it was."""
+
+
+@dataclass
+class Exercise:
+    """One exercise. ``verify`` raises `Mistake`, or returns a line on why the answer is right."""
+
+    name: str
+    hints: tuple[str, str, str]
+    solve: Callable
+    verify: Callable[[Callable], str]
+    hints_given: int = field(default=0, compare=False)
+
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(name: str, hints: tuple[str, str, str], solve: Callable) -> Callable:
+    """Register the decorated function as the check of exercise `name`."""
+
+    def register(verify: Callable[[Callable], str]) -> Callable:
+        EXERCISES[name] = Exercise(name, hints, solve, verify)
+        return verify
+
+    return register
+
+
+def check(name: str, answer: Callable) -> None:
+    """Test `answer` and print one line on the outcome."""
+    task = _find(name)
+    try:
+        if answer is None or answer is ...:
+            raise NotTried
+        praise = task.verify(answer)
+    except NotTried:
+        print(
+            f"{name}: not tried yet (your function returned nothing). Fill in the stub, end it with "
+            f"return, and run this cell again; or ask hint({name!r})."
+        )
+    except Mistake as mistake:
+        print(f"{name}: not yet. {mistake}")
+    except Exception as error:
+        # The learner's own code may raise anything; the class must go on.
+        print(f"{name}: your code raised {type(error).__name__}: {error}")
+    else:
+        print(f"{name}: right. {praise}")
+
+
+def hint(name: str) -> None:
+    """Print the next of the three hints, each a little more open than the last."""
+    task = _find(name)
+    level = min(task.hints_given, 2)
+    task.hints_given += 1
+    print(f"Hint {level + 1} of 3: {task.hints[level]}")
+
+
+def solution(name: str) -> None:
+    """Print the code of a solution; the tests run the same code."""
+    print(inspect.getsource(_find(name).solve).rstrip())
+
+
+def run(answer: Callable, *arguments: Any) -> Any:
+    """What `answer` returns; `NotTried` when it returns nothing, as an untouched stub does."""
+    result = answer(*arguments)
+    if result is None or result is ...:
+        raise NotTried
+    return result
+
+
+def _find(name: str) -> Exercise:
+    if name not in EXERCISES:
+        raise ValueError(f"name must be one of {', '.join(EXERCISES)}; got {name!r}")
+    return EXERCISES[name]
