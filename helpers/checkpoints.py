@@ -140,14 +140,15 @@ def _train(recipe: Recipe, label: str, progress: bool) -> tuple[dict[str, torch.
     model, history = fit_recipe(recipe, label, progress)
     if history.interrupted:
         raise KeyboardInterrupt(f"training of {label} was broken off: nothing was saved")
-    return {key: _halve(value) for key, value in model.state_dict().items()}, history.seconds
+    weights = {key: _halve(value) for key, value in model.state_dict().items()}
+    return weights, round(history.seconds, 1)
 
 
 def _save(weights: dict[str, torch.Tensor], recipe: Recipe, seconds: float, path: Path) -> None:
     details = {
         "recipe": recipe.text,
         "data": datasets.identity(recipe.dataset),
-        "seconds": f"{seconds:.1f}",
+        "seconds": str(seconds),
         "torch": torch.__version__,
     }
     with replacing(path) as temporary:
