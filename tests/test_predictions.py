@@ -68,7 +68,8 @@ def test_nothing_half_written(file, monkeypatch):
     predict("a", 1, between=(0, 1))
     before = file.read_text()
 
-    def fail(*_args, **_options):
+    def fail(path, text, **_options):
+        path.write_bytes(text[:5].encode())
         raise OSError("disk full")
 
     monkeypatch.setattr(predictions.Path, "write_text", fail)

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -265,10 +267,21 @@ def test_a_network_with_other_layers_never_loads_stale_weights(small, monkeypatc
 
 
 def test_shipped_weights_come_before_those_of_this_machine(small, tmp_path):
-    load(folder=tmp_path / "shipped")
-    local = load(folder=tmp_path / "local")
-    assert not local.trained_now
-    assert not (tmp_path / "local").exists()
+    shipped = load(folder=tmp_path / "shipped")
+    name = "small-streets-seed0.safetensors"
+    with safe_open(tmp_path / "shipped" / name, framework="pt") as file:
+        zeros = {key: torch.zeros_like(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+        (tmp_path / "local").mkdir()
+        save_file(zeros, tmp_path / "local" / name, file.metadata())
+    assert torch.equal(weights(load().model), weights(shipped.model))
+
+
+def test_files_hold_half_precision(small, tmp_path):
+    load()
+    path = tmp_path / "local" / "small-streets-seed0.safetensors"
+    with safe_open(path, framework="pt") as file:
+        kinds = {file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118
+    assert kinds == {torch.float16, torch.int64}  # batch normalisation counts its batches
 
 
 def test_retrain_trains_even_where_a_file_fits(small, monkeypatch):
