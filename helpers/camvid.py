@@ -120,9 +120,9 @@ def download(
 ) -> Path:
     """Bring the frames that are missing to ``root/camvid`` (or where ``find`` sees some already).
 
-    A download that was cut goes on where it stopped if the server can send a part of a file. ``url`` names a zip archive with a
-    ``CamVid/`` folder (``file://`` works). Every file is checked against ``hashes`` before it is
-    put in place. Returns the folder. Raises ``OSError`` when disk or network fail, ``ValueError``
+    A download that was cut goes on where it stopped if the server can send a part of a file.
+    ``url`` names a zip archive with a ``CamVid/`` folder (``file://`` works). Every file is checked
+    against ``hashes`` before it is put in place. Returns the folder. Raises ``OSError`` when disk or network fail, ``ValueError``
     when the archive lacks files or has wrong ones; the good ones are kept.
     """
     hashes = read_hashes() if hashes is None else hashes

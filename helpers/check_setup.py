@@ -94,8 +94,12 @@ def _existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
+def _cache_folder() -> Path:
+    return Path(os.environ.get("PIXELWISE_CACHE") or ROOT / "data")
+
+
 def check_disk(folder: Path | None = None) -> Finding:
-    folder = folder or Path(os.environ.get("PIXELWISE_CACHE") or ROOT / "data")
+    folder = folder or _cache_folder()
     free = shutil.disk_usage(_existing(folder)).free / 1e9
     mend = f"free {DISK_GB:g} GB, or set PIXELWISE_CACHE to a folder on another disk"
     enough = free >= DISK_GB
@@ -104,7 +108,7 @@ def check_disk(folder: Path | None = None) -> Finding:
 
 
 def check_writable(folder: Path | None = None) -> Finding:
-    folder = folder or Path(os.environ.get("PIXELWISE_CACHE") or ROOT / "data")
+    folder = folder or _cache_folder()
     writable = os.access(_existing(folder), os.W_OK)
     mend = "nothing is lost, but scenes are rendered anew each time: set PIXELWISE_CACHE to a folder of yours"
     return Finding(

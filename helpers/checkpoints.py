@@ -82,7 +82,8 @@ def load_or_train(
     Files are looked for in `data/weights` and `data/weights/local`; a file made by another recipe,
     or from other data, is never loaded. What is trained is saved to `folder` (default:
     `data/weights/local`), whole or not at all, in half precision; the network returned is rounded
-    alike, so that its first use and every later one give the same numbers. ``PIXELWISE_RETRAIN=1`` trains even where a file fits.
+    alike, so that its first use and every later one give the same numbers.
+    ``PIXELWISE_RETRAIN=1`` trains even where a file fits.
 
     Raises ``ValueError`` for an unknown `name` or `dataset`, ``KeyboardInterrupt`` when the
     training is broken off: half-trained weights are not saved.

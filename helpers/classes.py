@@ -20,6 +20,16 @@ WRONG_COLOR = (255, 255, 255)
 """Wrong pixels, drawn on a darkened photo: no class is as bright."""
 
 
+def mark_wrong(photos: np.ndarray, masks: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """Photos ``uint8 (..., H, W, 3)`` dark and grey, their wrong pixels bright; void is never wrong.
+
+    ``masks`` and ``truths`` are labels ``(..., H, W)``.
+    """
+    wrong = (masks != truths) & (truths != IGNORE_INDEX)
+    grey = 0.5 * photos @ [0.3, 0.59, 0.11]
+    return np.where(wrong[..., None], WRONG_COLOR, grey[..., None]).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class ClassSet:
     """The classes of a data set: label ``i`` is ``names[i]``, drawn in ``colors[i]``.

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from helpers.classes import IGNORE_INDEX, WRONG_COLOR, ClassSet
+from helpers.classes import IGNORE_INDEX, ClassSet, mark_wrong
 
 LARGE_PNG = 80_000
 """Bytes above which a figure holds photographs, which WebP keeps in a fifth of the space."""
@@ -76,10 +76,7 @@ def overlay(image, mask, classes: ClassSet, opacity: float = 0.55) -> np.ndarray
 
 def errors(image, prediction, truth) -> np.ndarray:
     """The image, dark and grey, with wrong pixels in white; void is never wrong."""
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
-    wrong = (prediction != truth) & (truth != IGNORE_INDEX)
-    grey = 0.5 * as_picture(image) @ [0.3, 0.59, 0.11]
-    return np.where(wrong[..., None], WRONG_COLOR, grey[..., None]).astype(np.uint8)
+    return mark_wrong(as_picture(image), np.asarray(prediction), np.asarray(truth))
 
 
 def grid(rows: Sequence[Mapping[str, np.ndarray]], width: float = 3.0) -> Figure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -54,6 +53,11 @@ class History:
         """The values of ``loss``, ``val_miou`` or ``seconds`` over the epochs."""
         return [epoch[name] for epoch in self.epochs]
 
+    def record(self, losses: list[float], val_miou: float, seconds: float) -> None:
+        """Add an epoch: the losses of its steps, its score, and when it ended."""
+        loss = sum(losses) / len(losses) if losses else math.nan
+        self.epochs.append({"loss": loss, "val_miou": val_miou, "seconds": seconds})
+
     @property
     def seconds(self) -> float:
         return self.epochs[-1]["seconds"] if self.epochs else 0.0
@@ -77,8 +81,8 @@ def fit(
     """Train `model` in place by AdamW under a one-cycle learning rate; return the `History`.
 
     Items of `train` and `val` are images ``float32 (3, H, W)`` and masks ``int64 (H, W)``; pixels
-    labelled 255 count for nothing in loss and scores. The loss is cross entropy, weighted by `class_weights`
-    ``(num_classes,)`` if given. The seed settles the order of the batches and the augmentation,
+    labelled 255 count for nothing in loss and scores. The loss is cross entropy, weighted by
+    `class_weights` ``(num_classes,)`` if given. The seed settles the order of the batches and the augmentation,
     not the weights that `model` came with; the random state outside is left as it was. The same
     seed gives the same weights on the same CPU and number of threads. Ctrl-C ends the run with the
     model as it stands, ready for use. Raises ``ValueError`` on an argument out of range and
@@ -143,18 +147,10 @@ def fit(
                     )
                 if val is not None:
                     miou = evaluate(model, val, boundaries=False, precision=precision).mean_iou
-                history.epochs.append(
-                    {
-                        "loss": sum(losses) / len(losses),
-                        "val_miou": miou,
-                        "seconds": time.perf_counter() - start,
-                    }
-                )
+                history.record(losses, miou, time.perf_counter() - start)
         except KeyboardInterrupt:
             history.interrupted = True
-            loss = sum(losses) / len(losses) if losses else math.nan
-            seconds = time.perf_counter() - start
-            history.epochs.append({"loss": loss, "val_miou": math.nan, "seconds": seconds})
+            history.record(losses, math.nan, time.perf_counter() - start)
         finally:
             bar.close()
             model.eval()
@@ -192,13 +188,9 @@ def evaluate(
 ) -> SegmentationScores:
     """Score `model` on all of `dataset`, with or without the (slower) boundary scores."""
     scores = SegmentationScores(len(dataset.classes), boundaries=boundaries)
-    for images, masks in _batches(dataset, batch_size):
+    for images, masks in DataLoader(dataset, batch_size):
         scores.update(predict_masks(model, images, precision=precision), masks)
     return scores
-
-
-def _batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return iter(DataLoader(dataset, batch_size))
 
 
 def _to_device(images: Tensor, device: torch.device) -> Tensor:

@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from helpers.classes import IGNORE_INDEX, VOID_COLOR, WRONG_COLOR, ClassSet
+from helpers.classes import IGNORE_INDEX, VOID_COLOR, WRONG_COLOR, ClassSet, mark_wrong
 from helpers.metrics import boundary_distance, confusion_matrix, mean_iou, pixel_accuracy
 
 BAND = 2
@@ -143,7 +143,8 @@ class MaskOverlay(anywidget.AnyWidget):
         pictures = range(min(4, len(self._photos))) if pictures is None else pictures
         rows = [("image", self._photos), ("truth", self._blend(self._truths))]
         for name, masks in self._predictions.items():
-            rows += [(name, self._blend(masks)), (f"{name}:\nerrors", self._errors(masks))]
+            wrong = mark_wrong(self._photos, masks, self._truths)
+            rows += [(name, self._blend(masks)), (f"{name}:\nerrors", wrong)]
         height, width = self._truths.shape[1:]
         size = 2 * len(pictures) + 0.4, 2 * height / width * len(rows) + 0.9
         figure = Figure(figsize=size, layout="constrained")
@@ -169,11 +170,6 @@ class MaskOverlay(anywidget.AnyWidget):
     def _blend(self, masks: np.ndarray) -> np.ndarray:
         mixed = (1 - self.opacity) * self._photos + self.opacity * self.classes.palette[masks]
         return mixed.astype(np.uint8)
-
-    def _errors(self, masks: np.ndarray) -> np.ndarray:
-        wrong = (masks != self._truths) & (self._truths != IGNORE_INDEX)
-        grey = 0.5 * self._photos @ [0.3, 0.59, 0.11]
-        return np.where(wrong[..., None], WRONG_COLOR, grey[..., None]).astype(np.uint8)
 
     def __repr__(self) -> str:
         count, height, width = self.shape
