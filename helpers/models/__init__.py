@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from helpers.models.encoder import Encoder
 from helpers.models.fcn import FCN
+from helpers.models.unet import ShuffledUNet, UNet
+from helpers.upsampling import UPSAMPLERS
 
-__all__ = ["FCN", "MODELS", "Encoder", "build", "count_parameters"]
+__all__ = ["FCN", "MODELS", "Encoder", "ShuffledUNet", "UNet", "build", "count_parameters"]
 
 
 def colour_classifier(num_classes: int, hidden: int = 32) -> nn.Sequential:
@@ -26,7 +29,11 @@ def colour_classifier(num_classes: int, hidden: int = 32) -> nn.Sequential:
 
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "colour": colour_classifier,
-    "fcn32s": lambda num_classes: FCN(num_classes, skips=0),
+    **{f"fcn{32 >> skips}s": partial(FCN, skips=skips) for skips in range(4)},
+    "unet_noskip": partial(UNet, skips=False),
+    "unet": UNet,
+    "unet_shuffled": ShuffledUNet,
+    **{f"fcn32s_{u}": partial(FCN, upsampler=u) for u in UPSAMPLERS if u != "bilinear"},
 }
 
 
