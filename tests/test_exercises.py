@@ -13,6 +13,8 @@ from torch import nn
 from helpers.exercises import EXERCISES, check, hint, solution
 from helpers.exercises.nb01 import iou, one_hot, resize_mask
 from helpers.exercises.nb02 import ceiling_mask, convolution_from_linear, output_size
+from helpers.exercises.nb03 import pixel_shuffle, source_position, transposed_convolution
+from helpers.exercises.nb04 import add_skip, centre_crop, unet_step
 
 
 def _channels_last(linear, channels, height, width):
@@ -53,6 +55,88 @@ def _recall(matrix):
 def _nan_where_zero(matrix):
     scores = iou(matrix)
     return np.where(scores == 0, np.nan, scores)
+
+
+def _one_answer(value):
+    return lambda i, n, m, corners: source_position(i, n, m, value)
+
+
+def _areas_as(formula):
+    """A right answer for align_corners=True, and `formula` for False."""
+    return lambda i, n, m, corners: source_position(i, n, m, True) if corners else formula(i, n, m)
+
+
+def _points_as(formula):
+    return lambda i, n, m, corners: formula(i, n, m) if corners else source_position(i, n, m, False)
+
+
+def _stamps(step, size=lambda x, k, s: tuple((side - 1) * s + k for side in x.shape), add=True):
+    """A transposed convolution whose stamp (i, j) starts at ``step(i, j, stride)``."""
+
+    def answer(x, kernel, stride):
+        k = len(kernel)
+        out = torch.zeros(size(x, k, stride))
+        for i, j in np.ndindex(*x.shape):
+            top, left = step(i, j, stride)
+            window = out[top : top + k, left : left + k]
+            stamp = x[i, j] * kernel[: window.shape[0], : window.shape[1]]
+            window.copy_(window + stamp if add else stamp)
+        return out
+
+    return answer
+
+
+def _by_stride(i, j, stride):
+    return i * stride, j * stride
+
+
+def _scaled_in_place(x, kernel, stride):
+    out = transposed_convolution(x, kernel, stride)
+    kernel *= 2
+    return out
+
+
+def _split_channels(x, r, order, block_first=False):
+    c, h, w = len(x) // r**2, *x.shape[1:]
+    x = x.reshape(r, r, c, h, w) if block_first else x.reshape(c, r, r, h, w)
+    return x.permute(order).reshape(c, h * r, w * r)
+
+
+def _grow(x, like, mode="bilinear", **options):
+    return F.interpolate(x, size=like.shape[-2:], mode=mode, **options)
+
+
+def _twice(x):
+    return F.interpolate(x, scale_factor=2, mode="bilinear")
+
+
+def _crop_from(f, top, left, h, w):
+    return f[..., top : top + h, left : left + w]
+
+
+def _middle(f, h, w):
+    return (f.shape[-2] - h) // 2, (f.shape[-1] - w) // 2
+
+
+def _crop_with_asserts(f, h, w):
+    assert f.shape[-2] >= h and f.shape[-1] >= w
+    return centre_crop(f, h, w)
+
+
+def _crop_refusing_its_own_size(f, h, w):
+    if f.shape[-2] <= h or f.shape[-1] <= w:
+        raise ValueError("too large")
+    return centre_crop(f, h, w)
+
+
+def _crop_both_sides(f, h, w):
+    top, left = _middle(f, h, w)
+    return f[..., top:-top, left:-left]
+
+
+def _crop_to_ends(f, h, w):
+    top, left = _middle(f, h, w)
+    return f[..., top : f.shape[-2] - top, left : f.shape[-1] - left]
 
 
 WRONG = {
@@ -120,6 +204,105 @@ WRONG = {
         (lambda m, s, n: _shares(m, s, n)[0].argmax(0), "Upsample before you return"),
         (lambda m, s, n: _up(F.max_pool2d(F.one_hot(m, n).permute(2, 0, 1)[None].float(), s), s)[0].argmax(0), "Max pooling"),
         (lambda m, s, n: ceiling_mask(m.flip(0), s, n), "pixels differ"),
+    ],
+    "source_position": [
+        (_areas_as(lambda i, n, m: i * n / m), "Half a pixel is missing"),
+        (_areas_as(lambda i, n, m: (i + 0.5) * n / m), "distance from the edge"),
+        (_areas_as(lambda i, n, m: i * n / m - 0.5), "before scaling"),
+        (_areas_as(lambda i, n, m: (i + 0.5) * m / n - 0.5), "^((?!True).)*upside down"),
+        (_areas_as(lambda i, n, m: (2 * i + 1) * n // (2 * m) - 0.5), "at column 0 you have"),
+        (_areas_as(lambda i, n, m: int(source_position(i, n, m, False) // 1)), "You rounded"),
+        (_areas_as(lambda i, n, m: max(0, source_position(i, n, m, False))), "cut it off at 0"),
+        (_areas_as(lambda i, n, m: min(n - 1, max(0, source_position(i, n, m, False)))), "cut it off at the ends"),
+        (lambda i, n, m, corners: source_position(i, n, m, not corners), "swapped"),
+        (_one_answer(False), "True you answer as if it were False"),
+        (_one_answer(True), "False you answer as if it were True"),
+        (_points_as(lambda i, n, m: i * n / m), "Count steps between centres"),
+        (_points_as(lambda i, n, m: i * (m - 1) / (n - 1)), "seven steps"),
+        (_points_as(lambda i, n, m: i * (n - 1) / m), "align_corners=True, 4 to 8 pixels: at column 1"),
+        (_points_as(lambda i, n, m: None), "returns nothing"),
+        (lambda i, n, m, corners: torch.zeros(m), "one number"),
+        (lambda i, n, m, corners: "half", "no tensor of the str"),
+    ],
+    "transposed_convolution": [
+        (_stamps(_by_stride, add=False), "wipes out"),
+        (_stamps(_by_stride, lambda x, k, s: (len(x) * s, x.shape[1] * s)), "no room"),
+        (lambda x, kernel, s: transposed_convolution(x, kernel.flip(0, 1), s), "flipped"),
+        (lambda x, kernel, s: transposed_convolution(x, kernel.T, s), "Its rows stay rows"),
+        (lambda x, kernel, s: transposed_convolution(x, kernel, 1), "size for stride 1"),
+        (_stamps(lambda i, j, s: (i, j)), "one pixel apart"),
+        (_stamps(lambda i, j, s: (i * s, j)), "Only the rows"),
+        (_stamps(lambda i, j, s: (i * s, j), lambda x, k, s: ((len(x) - 1) * s + k, x.shape[1] - 1 + k)), "columns need the stride"),
+        (lambda x, kernel, s: transposed_convolution(torch.ones_like(x), kernel, s), "equally strong"),
+        (lambda x, kernel, s: transposed_convolution(x, kernel, 2), r"kernel 2 x 2, stride 3: expected"),
+        (lambda x, kernel, s: transposed_convolution(x, kernel, s)[None, None], "expected shape .*starts at row"),
+        (lambda x, kernel, s: transposed_convolution(x, kernel, s).long(), "fractions are lost"),
+        (lambda x, kernel, s: transposed_convolution(x, kernel, s) + 1, "at row 0, column 0 you have"),
+        (_scaled_in_place, "changed a tensor"),
+    ],
+    "pixel_shuffle": [
+        (lambda x, r: x.reshape(-1, x.shape[1] * r, x.shape[2] * r), "only reshaped"),
+        (lambda x, r: _split_channels(x, r, (0, 3, 2, 4, 1)), "block is transposed"),
+        (lambda x, r: _split_channels(x, r, (0, 1, 3, 2, 4)), "side by side like tiles"),
+        (lambda x, r: _split_channels(x, r, (2, 3, 0, 4, 1), block_first=True), "block first"),
+        (lambda x, r: pixel_shuffle(x, r).flip(0), "at channel 0, row 0, column 0"),
+        (lambda x, r: pixel_shuffle(x, r)[None], r"should be \(C, H"),
+        (lambda x, r: pixel_shuffle(x, r).int().numpy(), "int32: fractions are lost"),
+        (lambda x, r: x.mul_(1.5), "changed a tensor"),
+    ],
+    "add_skip": [
+        (lambda c, f, layer: torch.cat([_grow(c, f), layer(f)], 1), "You concatenated"),
+        (lambda c, f, layer: torch.cat([_grow(c, f), f], 1), "You concatenated"),
+        (lambda c, f, layer: _grow(c, f, "nearest") + layer(f), "by nearest"),
+        (lambda c, f, layer: _grow(c, f, align_corners=True) + layer(f), "align_corners=True"),
+        (lambda c, f, layer: _twice(c) + layer(f), "must become 5 x 7"),
+        (lambda c, f, layer: c + _twice(layer(f)), "must become 4 x 6"),
+        (lambda c, f, layer: c + _grow(layer(f), c), "must not shrink"),
+        (lambda c, f, layer: _twice(c)[..., : f.shape[-2], : f.shape[-1]] + layer(f), "doubled and cut"),
+        (lambda c, f, layer: _grow(c, f) + f, "features, not scores"),
+        (lambda c, f, layer: layer(_grow(c, f)) + f, "gave it the coarse one"),
+        (lambda c, f, layer: _grow(c, f), "scores of the fine map are missing"),
+        (lambda c, f, layer: layer(f), "coarse scores are missing"),
+        (lambda c, f, layer: add_skip(c, f, layer)[0], "size of the fine one"),
+        (lambda c, f, layer: 2 * add_skip(c, f, layer), "at image 0, channel 0, row 0"),
+        (lambda c, f, layer: c.zero_(), "changed a tensor"),
+    ],
+    "unet_step": [
+        (lambda deep, skip, conv: conv(_grow(deep, skip) + skip), "You added"),
+        (lambda deep, skip, conv: conv(torch.cat([skip, _grow(deep, skip)], 1)), "order is swapped"),
+        (lambda deep, skip, conv: conv(torch.cat([_grow(deep, skip), skip], 0)), "another axis"),
+        (lambda deep, skip, conv: conv(torch.cat([_grow(deep, skip), skip], 2)), "another axis"),
+        (lambda deep, skip, conv: conv(torch.cat([_grow(deep, skip), skip], 3)), "another axis"),
+        (lambda deep, skip, conv: torch.cat([_grow(conv(deep), skip), skip], 1), "one map alone"),
+        (lambda deep, skip, conv: torch.cat([conv(_grow(deep, skip)), skip], 1), "one map alone"),
+        (lambda deep, skip, conv: torch.cat([_grow(deep, skip), conv(skip)], 1), "one map alone"),
+        (lambda deep, skip, conv: torch.cat([_grow(deep, skip), skip], 1), "never applied"),
+        (lambda deep, skip, conv: conv(torch.cat([_grow(deep, skip, "nearest"), skip], 1)), "by nearest"),
+        (lambda deep, skip, conv: conv(torch.cat([_grow(deep, skip, align_corners=True), skip], 1)), "align_corners=True"),
+        (lambda deep, skip, conv: conv(torch.cat([_twice(deep), skip], 1)), "must become 5 x 7"),
+        (lambda deep, skip, conv: conv(torch.cat([_twice(deep)[..., : skip.shape[2], : skip.shape[3]], skip], 1)), "doubled and cut"),
+        (lambda deep, skip, conv: conv(torch.cat([deep, skip], 1)), "must become 4 x 6"),
+        (lambda deep, skip, conv: conv(torch.cat([deep, _grow(skip, deep)], 1)), "must not shrink"),
+        (lambda deep, skip, conv: conv([_grow(deep, skip), skip]), "conv takes one tensor"),
+        (lambda deep, skip, conv: unet_step(deep, skip, conv)[0], "Return its result"),
+        (lambda deep, skip, conv: conv(torch.cat([2 * _grow(deep, skip), skip], 1)), "what conv gets: at image 0"),
+        (lambda deep, skip, conv: conv(torch.cat([_grow(deep, skip)] * 3, 1)), "in the skip's size"),
+    ],
+    "centre_crop": [
+        (lambda f, h, w: f[..., :h, :w], "starts at row 0, column 0, the middle one at row 2, column 2"),
+        (lambda f, h, w: f[..., -h:, -w:], "starts at row 4, column 4"),
+        (lambda f, h, w: _crop_from(f, *[side // 2 for side in f.shape[-2:]], h, w), "expected shape"),
+        (lambda f, h, w: _crop_from(f, *[(a + 1) // 2 for a in (f.shape[-2] - h, f.shape[-1] - w)], h, w), "starts at row 2, column 3"),
+        (lambda f, h, w: centre_crop(f, w, h), "Height and width are swapped"),
+        (_crop_both_sides, "end the slice at start"),
+        (_crop_to_ends, "margin is odd"),
+        (lambda f, h, w: _crop_from(f, *[max(0, k) for k in _middle(f, h, w)], h, w), "5 x 3 does not fit"),
+        (lambda f, h, w: None if h > f.shape[-2] else centre_crop(f, h, w), "5 x 3 does not fit"),
+        (lambda f, h, w: _crop_from(f, *_middle(f, h, w), h, w) if h <= f.shape[-2] else centre_crop(f, h, w), "3 x 5 does not fit"),
+        (_crop_with_asserts, "not AssertionError"),
+        (_crop_refusing_its_own_size, "this fits, yet"),
+        (lambda f, h, w: centre_crop(f, h, w)[0], "Batch and channels stay"),
+        (lambda f, h, w: centre_crop(f, h, w).flip(0), "at image 0, channel 0, row 0, column 0"),
     ],
 }  # fmt: skip
 

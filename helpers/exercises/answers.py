@@ -1,0 +1,53 @@
+"""Comparing the tensors of learners with right ones, and naming the mistake that explains a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from helpers.exercises.core import Mistake, run
+
+
+def tensor_from(answer: Callable, *arguments: Any) -> Tensor:
+    """What `answer` returns, as float64; arrays and lists will do. A changed argument is a mistake."""
+    given = [argument for argument in arguments if isinstance(argument, Tensor)]
+    copies = [tensor.clone() for tensor in given]
+    with torch.no_grad():
+        result = run(answer, *arguments)
+    if not all(map(torch.equal, given, copies)):
+        raise Mistake("You changed a tensor that you were given; others need it. Fill a new one.")
+    try:
+        got = torch.as_tensor(result)
+    except (TypeError, ValueError, RuntimeError):
+        raise Mistake(f"torch makes no tensor of the {type(result).__name__} you return.") from None
+    if given and not got.is_floating_point():
+        raise Mistake(f"Your result is {got.dtype}: fractions are lost. Keep the input's dtype.")
+    return got.detach().double()
+
+
+def require_shape(
+    got: Tensor, shape: tuple[int, ...], case: str, why: dict[tuple, str], otherwise: str
+) -> None:
+    """Raise `Mistake` unless `got` has `shape`; `why` explains wrong shapes, `otherwise` the rest."""
+    came = tuple(got.shape)
+    if came != tuple(shape):
+        raise Mistake(
+            f"{case}: expected shape {tuple(shape)}, got {came}. {why.get(came, otherwise)}"
+        )
+
+
+def compare(got: Tensor, want: Tensor, wrong: dict[str, Tensor], case: str) -> None:
+    """Raise `Mistake` unless `got` is `want`, with the message of the wrong result that it is."""
+    unequal = ~torch.isclose(got, want.double(), atol=1e-5)
+    if not unequal.any():
+        return
+    for message, result in wrong.items():
+        if got.shape == result.shape and torch.allclose(got, result.double(), atol=1e-5):
+            raise Mistake(message)
+    place = tuple(unequal.nonzero()[0].tolist())
+    axes = ("image", "channel", "row", "column")[-want.ndim :]
+    at = ", ".join(f"{axis} {k}" for axis, k in zip(axes, place, strict=True))
+    raise Mistake(f"{case}: at {at} you have {got[place]:.3g}, expected {want[place]:.3g}.")
