@@ -1,9 +1,6 @@
 // The browser's half of MaskOverlay. Pictures arrive once; whatever the learner moves is redrawn
 // here, without a kernel. The controls' state lives in the model: Python can read and set it.
 
-const VOID = 255;
-const WRONG = pack("#ffffff"); // brighter than the darkened photo, and hatched
-const OUTSIDE = 0xb0000000; // a veil over what the boundary band leaves out
 const NUMBERS = ["index", "curtain", "opacity"], TEXTS = ["left", "right", "view"];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const FORM = `
@@ -26,28 +23,11 @@ const FORM = `
     <table><caption>Scores of this picture</caption></table>
   </div>`;
 
-function pack(hex) { // "#rrggbb" as one opaque pixel of an ImageData
-  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
-}
-
-function make(tag, props, ...children) {
-  const node = Object.assign(document.createElement(tag), props);
-  node.append(...children);
-  return node;
-}
-
-async function inflate(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 async function render({ model, el }) {
   const get = (name) => model.get(name);
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   const [[count, height, width], choices, legend] = ["shape", "choices", "legend"].map(get);
-  const photos = await Promise.all(get("photos").map((bytes) =>
-    createImageBitmap(new Blob([bytes], { type: "image/webp" }))));
+  const photos = await unpack(get("photos"));
   const masks = await inflate(get("masks")); // (picture, truth | models | boundary band, row, column)
   const size = height * width, names = Object.fromEntries(legend);
   const layer = (k) => masks.subarray((get("index") * choices.length + k) * size).subarray(0, size);
@@ -114,12 +94,8 @@ async function render({ model, el }) {
     pen.imageSmoothingEnabled = false;
     pen.drawImage(photos[get("index")], 0, 0, w, h);
     pen.globalAlpha = get("opacity");
-    if (errors) { // the photo turns grey and dark: colour and light are left to what is wrong
-      for (const [globalCompositeOperation, fillStyle] of
-        [["saturation", "grey"], ["source-over", "rgb(0 0 0 / 0.7)"]]) {
-        Object.assign(pen, { globalCompositeOperation, fillStyle });
-        pen.fillRect(0, 0, w, h);
-      }
+    if (errors) {
+      darken(pen);
       pen.globalAlpha = 1;
     }
     pen.drawImage(small, 0, 0, w, h);

@@ -6,29 +6,33 @@ so a saved page stays alive without a kernel. Python keeps the state, the scores
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from helpers.classes import IGNORE_INDEX, VOID_COLOR, WRONG_COLOR, ClassSet, mark_wrong
+from helpers.classes import IGNORE_INDEX, ClassSet, mark_wrong
 from helpers.metrics import boundary_distance, confusion_matrix, mean_iou, pixel_accuracy
+from helpers.widgets.pictures import (
+    BAND,
+    VIEWS,
+    Still,
+    encode,
+    labels,
+    legend_of,
+    print_legend,
+    rgb,
+    stack,
+    with_shared,
+)  # fmt: skip
 
-BAND = 2
-"""Width in pixels of the band around true edges: ``boundary_distance(truth) < BAND``."""
 
-VIEWS = ("classes", "errors", "boundary errors")
-
-
-class MaskOverlay(anywidget.AnyWidget):
+class MaskOverlay(Still):
     """Look at pictures through their masks: wipe, fade, switch classes, see what is wrong.
 
     ``images`` are float ``(N, 3, H, W)`` in [0, 1] or uint8 ``(N, H, W, 3)``; ``truths`` and each
@@ -45,7 +49,7 @@ class MaskOverlay(anywidget.AnyWidget):
     Raises ``ValueError`` for arrays that do not fit together and for traits out of range.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = with_shared(Path(__file__).with_suffix(".js"))
     _css = Path(__file__).with_suffix(".css")
 
     shape = traitlets.List().tag(sync=True)  # pictures, rows, columns
@@ -76,32 +80,29 @@ class MaskOverlay(anywidget.AnyWidget):
         distances: ArrayLike | None = None,
     ) -> None:
         self.classes = classes
-        self._photos = _rgb(images)
+        self._photos = rgb(images)
         shape = self._photos.shape[:3]
-        self._truths = _labels("truths", truths, shape, [*range(len(classes)), IGNORE_INDEX])
+        self._truths = labels("truths", truths, shape, [*range(len(classes)), IGNORE_INDEX])
         if taken := {"image", "truth"} & set(predictions):
             raise ValueError(f"predictions must not be named {' or '.join(sorted(taken))}")
         self._predictions = {
-            name: _labels(f"predictions[{name!r}]", masks, shape, range(len(classes)))
+            name: labels(f"predictions[{name!r}]", masks, shape, range(len(classes)))
             for name, masks in predictions.items()
         }
         if distances is None:
             distances = boundary_distance(self._truths)
-        distances = _stack("distances", distances)
+        distances = stack("distances", distances)
         if distances.shape != shape:
             raise ValueError(f"distances must be {shape} like the truths, got {distances.shape}")
         band = distances < BAND
-        legend = [[label, name, classes.colors[label]] for label, name in enumerate(classes)]
-        if (self._truths == IGNORE_INDEX).any():
-            legend.append([IGNORE_INDEX, "void", "#{:02x}{:02x}{:02x}".format(*VOID_COLOR)])
         layers = np.stack([self._truths, *self._predictions.values(), band], 1, dtype=np.uint8)
         choices = ["image", "truth", *self._predictions]
         super().__init__(
             shape=list(shape),
-            photos=[_encode(Image.fromarray(photo), "WEBP", quality=90) for photo in self._photos],
+            photos=[encode(Image.fromarray(photo), "WEBP", quality=90) for photo in self._photos],
             masks=zlib.compress(layers.tobytes(), 9),
             choices=choices,
-            legend=legend,
+            legend=legend_of(classes, self._truths),
             scores={
                 name: [self._scores(*pair) for pair in zip(masks, self._truths, band, strict=True)]
                 for name, masks in self._predictions.items()
@@ -157,14 +158,7 @@ class MaskOverlay(anywidget.AnyWidget):
                 ax.spines[:].set_visible(False)
         for picture, ax in zip(pictures, axes[0], strict=True):
             ax.set_title(f"picture {picture}")
-        patches = [Patch(facecolor=c, edgecolor="black", label=name) for _, name, c in self.legend]
-        if self._predictions:
-            patches.append(
-                Patch(facecolor=np.divide(WRONG_COLOR, 255), edgecolor="black", label="wrong")
-            )
-        figure.legend(
-            handles=patches, loc="outside lower center", ncols=len(pictures) + 1, handlelength=1.2
-        )
+        print_legend(figure, self.legend, len(pictures) + 1, wrong=bool(self._predictions))
         return figure
 
     def _blend(self, masks: np.ndarray) -> np.ndarray:
@@ -176,56 +170,7 @@ class MaskOverlay(anywidget.AnyWidget):
         layers = ", ".join(self.choices)
         return f"Mask overlay: {count} pictures of {height} × {width} pixels; {layers}."
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
-        """The widget, and for viewers that run nothing: a sentence and the printed twin."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
-        page = io.BytesIO()
-        self.figure(range(min(3, len(self._photos)))).savefig(page, dpi=54)
-        # a third of the bytes, and unlike the default method this one keeps the class colours
-        small = Image.open(page).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
-        return data | {
-            "text/plain": repr(self),
-            "image/png": _encode(small, "PNG", optimize=True),
-        }, metadata
+    dots_per_inch = 54
 
-
-def _stack(name: str, items: ArrayLike) -> np.ndarray:
-    """One array from an array, a tensor (of any device) or a list of either."""
-    arrays = [np.asarray(i.detach().cpu() if hasattr(i, "detach") else i) for i in items]
-    if len(shapes := {array.shape for array in arrays}) != 1:
-        raise ValueError(f"{name} must be of one size, and at least one; got {sorted(shapes)}")
-    return np.stack(arrays)
-
-
-def _rgb(images: ArrayLike) -> np.ndarray:
-    """``uint8 (N, H, W, 3)`` from either form of ``images``."""
-    array = _stack("images", images)
-    if array.ndim == 4 and array.shape[3] == 3 and array.dtype == np.uint8:
-        return array
-    if array.ndim != 4 or array.shape[1] != 3 or array.dtype.kind != "f":
-        form = "float (N, 3, H, W) or uint8 (N, H, W, 3)"
-        raise ValueError(f"images must be {form}, got {array.dtype} {array.shape}")
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"images must lie in [0, 1], got [{low:.2f}, {high:.2f}]: undo the normalisation first"
-        )
-    return (array.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8)
-
-
-def _labels(name: str, masks: ArrayLike, shape: tuple, allowed: Sequence[int]) -> np.ndarray:
-    """``masks`` as ``uint8``, once shape, type and labels are right."""
-    array = _stack(name, masks)
-    if array.shape != shape or array.dtype.kind not in "iub":
-        raise ValueError(
-            f"{name} must be integers {shape} like the images, got {array.dtype} {array.shape}"
-        )
-    if strange := sorted(set(np.unique(array).tolist()) - set(allowed)):
-        raise ValueError(f"{name} must hold labels out of {list(allowed)}, got {strange}")
-    return array.astype(np.uint8)
-
-
-def _encode(image: Image.Image, form: str, **options: object) -> bytes:
-    data = io.BytesIO()
-    image.save(data, form, **options)
-    return data.getvalue()
+    def still(self) -> Figure:
+        return self.figure(range(min(3, len(self._photos))))

@@ -1,0 +1,34 @@
+// What the browser halves of the picture widgets share; Python puts it before each of them.
+
+const VOID = 255;
+const WRONG = pack("#ffffff"); // brighter than the darkened photo, and hatched
+const OUTSIDE = 0xb0000000; // a veil over what the boundary band leaves out
+
+function pack(hex) { // "#rrggbb" as one opaque pixel of an ImageData
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+}
+
+function make(tag, props, ...children) {
+  const node = Object.assign(document.createElement(tag), props);
+  node.append(...children);
+  return node;
+}
+
+async function inflate(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+async function unpack(bytes) { // the photographs, as bitmaps
+  return Promise.all(bytes.map((photo) => createImageBitmap(new Blob([photo], { type: "image/webp" }))));
+}
+
+function darken(pen) { // the photo turns grey and dark: colour and light are left to what is wrong
+  for (const [globalCompositeOperation, fillStyle] of
+    [["saturation", "grey"], ["source-over", "rgb(0 0 0 / 0.7)"]]) {
+    Object.assign(pen, { globalCompositeOperation, fillStyle });
+    pen.fillRect(0, 0, pen.canvas.width, pen.canvas.height);
+  }
+}
+
