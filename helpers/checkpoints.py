@@ -44,9 +44,18 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "colour": Recipe("colour", epochs=6, learning_rate=5e-2),
-    "fcn32s": Recipe("fcn32s"),
+} | {
+    # All alike but for the network: same data, loss, batches and number of epochs.
+    name: Recipe(name)
+    for name in models.MODELS
+    if name != "colour"
 }
-"""The shipped networks. The order is that of the ladder."""
+
+LADDER = ("colour", "fcn32s", "fcn16s", "fcn8s", "fcn4s", "unet_noskip", "unet")
+"""The rungs of the course, in its order."""
+
+SHIPPED_NETWORKS = (*LADDER, "fcn32s_transposed_k3")
+"""The networks whose weights come with the course."""
 
 
 def recipe_for(name: str, dataset: str = "streets", seed: int = 0) -> Recipe:
@@ -196,7 +205,7 @@ def _file_name(name: str, recipe: Recipe) -> str:
 def main() -> None:
     """Train all shipped networks anew: what ``make train`` runs."""
     os.environ["PIXELWISE_RETRAIN"] = "1"
-    for name in RECIPES:
+    for name in SHIPPED_NETWORKS:
         checkpoint = load_or_train(name, folder=SHIPPED)
         print(f"{name}: {checkpoint.seconds:.0f} s, saved to data/weights")
 

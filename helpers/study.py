@@ -6,12 +6,22 @@ import argparse
 import functools
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from matplotlib.figure import Figure
+from scipy import stats
 
 from helpers import checkpoints, datasets, models, plots, training
+from helpers.files import replacing
 from helpers.metrics import SegmentationScores
+from helpers.models.fcn import normalize
+from helpers.upsampling import checkerboard
+
+RUNS = Path(__file__).resolve().parent.parent / "data" / "study" / "runs.json"
+"""Rows of repeated runs, which take too long for a notebook."""
 
 COLUMNS = {
     "miou": "mIoU",
@@ -42,6 +52,79 @@ def row(name: str, scores: SegmentationScores, classes, parameters: int, seconds
     }
 
 
+def repeat(
+    names: Sequence[str],
+    seeds: Sequence[int] = (0, 1, 2),
+    dataset: str = "streets",
+    file: Path = RUNS,
+    progress: bool = True,
+) -> dict[str, list[dict]]:
+    """Rows of every network in `names`, one for each seed, in the order of `seeds`.
+
+    Rows come from `file`; what is not there, or was made by another recipe or from other data, is
+    trained now (the weights are not kept) and written to `file` at once, so that a study which
+    broke off goes on where it was. Raises ``ValueError`` for an unknown name or data set.
+    """
+    known = json.loads(file.read_text()) if file.exists() else {}
+    found = {}
+    for name in names:
+        for seed in seeds:
+            recipe = checkpoints.recipe_for(name, dataset, seed)
+            made_by = {"recipe": recipe.text, "data": datasets.identity(dataset)}
+            key = f"{name}-{dataset}-seed{seed}"
+            if known.get(key, {}).get("made_by") != made_by:
+                known[key] = {"made_by": made_by} | _run(recipe, name, progress)
+                with replacing(file) as temporary:
+                    temporary.write_text(as_json(dict(sorted(known.items()))) + "\n")
+            found.setdefault(name, []).append(known[key])
+    return found
+
+
+def _run(recipe: checkpoints.Recipe, name: str, progress: bool) -> dict:
+    test = datasets.load(recipe.dataset, held_out(recipe.dataset), size=recipe.size)
+    model, history = checkpoints.fit_recipe(recipe, f"{name}, seed {recipe.seed}", progress)
+    if history.interrupted:
+        raise KeyboardInterrupt(f"training of {name} was broken off: its row was not written")
+    scores = training.evaluate(model, test)
+    parameters = models.count_parameters(model)
+    result = row(name, scores, test.classes, parameters, round(history.seconds, 1))
+    if isinstance(model, models.FCN) and model.doublings:
+        start = checkpoints.new_model(recipe, len(test.classes))
+        result["flat_pattern"] = [flat_pattern(net, test) for net in (start, model)]
+    return result
+
+
+@torch.inference_mode()
+def flat_pattern(model: models.FCN, dataset: torch.utils.data.Dataset) -> float:
+    """The checkerboard that the upsampling of `model` adds to flat maps of scores, 0 to 1.
+
+    Flat maps, because whatever varies in the answer is then the upsampling's doing. Every 16th cell
+    that `model` scores on the images of `dataset` is spread over a map of 5 x 5 such cells; the
+    middle one of the upsampled map is measured by `helpers.upsampling.checkerboard`, less the mean
+    over the classes, which a softmax does not see.
+    """
+    images, _ = datasets.as_tensors(dataset)
+    parts = images.to(next(model.parameters()).device).split(50)
+    model.eval()
+    cells = torch.cat([model.score(model.encoder(normalize(part))[-1]) for part in parts])
+    cells = cells.permute(0, 2, 3, 1).reshape(-1, cells.shape[1], 1, 1)[::16]
+    stride = model.encoder.output_stride
+    maps = model.enlarge(cells.expand(-1, -1, 5, 5), (5 * stride, 5 * stride))
+    middle = maps[..., 2 * stride : 3 * stride, 2 * stride : 3 * stride]
+    return checkerboard(middle - middle.mean(1, keepdim=True), stride)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % confidence interval (Student's t) over repeated runs.
+
+    Raises ``ValueError`` for fewer than two values: one run says nothing on the spread.
+    """
+    if len(values) < 2:
+        raise ValueError(f"values must hold at least 2 runs, got {len(values)}")
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return float(np.mean(values)), float(half)
+
+
 @functools.cache
 def rung(name: str, dataset: str = "streets") -> dict:
     """Score rung `name` on the held-out split of `dataset`; trains it where no weights fit."""
@@ -53,11 +136,11 @@ def rung(name: str, dataset: str = "streets") -> dict:
 
 
 def ladder(dataset: str = "streets", names: tuple[str, ...] | None = None) -> list[dict]:
-    """Rows for the rungs `names` (default: all, in the order of the table of recipes)."""
-    return [rung(name, dataset) for name in names or tuple(checkpoints.RECIPES)]
+    """Rows for the rungs `names` (default: all, in the order of the course)."""
+    return [rung(name, dataset) for name in names or checkpoints.LADDER]
 
 
-def as_json(rows: list[dict]) -> str:
+def as_json(rows: list[dict] | dict[str, dict]) -> str:
     """The ladder as JSON; a score that does not exist (class absent) is null."""
     return json.dumps(json.loads(json.dumps(rows), parse_constant=lambda _: None), indent=2)
 
@@ -79,7 +162,7 @@ def overview(count: int = 4) -> Figure:
     test = datasets.load("streets", "test", count=count)
     images, masks = datasets.as_tensors(test)
     rows = {"image": [plots.as_picture(x) for x in images], "truth": masks}
-    for name in checkpoints.RECIPES:
+    for name in checkpoints.LADDER:
         rows[name] = training.predict_masks(checkpoints.load_or_train(name).model, images)
     figure, axes = plots.plt.subplots(len(rows), count, figsize=(2.6 * count, 2 * len(rows)))
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
@@ -100,11 +183,19 @@ def main(arguments: list[str] | None = None) -> None:
         "--names", nargs="+", choices=tuple(checkpoints.RECIPES), help="some rungs only"
     )
     command.add_argument("--json", action="store_true", help="a JSON list, one object per rung")
+    repeated = commands.add_parser("repeat", help="train with several seeds and keep the scores")
+    repeated.add_argument("names", nargs="+", choices=tuple(checkpoints.RECIPES))
+    repeated.add_argument("--dataset", default="streets", choices=tuple(datasets.CLASSES))
+    repeated.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     picture = commands.add_parser("overview", help="draw the ladder as a picture (PNG)")
     picture.add_argument("file", type=Path)
     options = parser.parse_args(arguments)
     if options.command == "overview":
         overview().savefig(options.file)
+        return
+    if options.command == "repeat":
+        for name, runs in repeat(options.names, options.seeds, options.dataset).items():
+            print(name, " ".join(f"{run['miou']:.3f}" for run in runs), "mIoU")
         return
     rows = ladder(options.dataset, options.names and tuple(options.names))
     print(as_json(rows) if options.json else as_markdown(rows))

@@ -1,5 +1,7 @@
 """Interactive figures: one file per widget, its browser half (``.js``, ``.css``) beside it."""
 
 from helpers.widgets.mask_overlay import MaskOverlay
+from helpers.widgets.skip_explorer import SkipExplorer
+from helpers.widgets.upsampling_explorer import UpsamplingExplorer
 
-__all__ = ["MaskOverlay"]
+__all__ = ["MaskOverlay", "SkipExplorer", "UpsamplingExplorer"]

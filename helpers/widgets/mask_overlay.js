@@ -2,7 +2,6 @@
 // here, without a kernel. The controls' state lives in the model: Python can read and set it.
 
 const NUMBERS = ["index", "curtain", "opacity"], TEXTS = ["left", "right", "view"];
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const FORM = `
   <div class="stage">
     <label class="slider"><span>Picture <b></b></span><input type="range" name="index"></label>
@@ -143,7 +142,6 @@ async function render({ model, el }) {
     if (cursor) readOut();
   }
 
-  const clamp = (value, max) => Math.min(Math.max(value, 0), max);
   const look = (x, y) => { cursor = [clamp(x, width - 1), clamp(y, height - 1)]; update(); };
   canvas.onkeydown = (event) => {
     if (!(event.key in ARROWS)) return;

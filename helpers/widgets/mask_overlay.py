@@ -18,7 +18,7 @@ from PIL import Image
 
 from helpers.classes import IGNORE_INDEX, ClassSet, mark_wrong
 from helpers.metrics import boundary_distance, confusion_matrix, mean_iou, pixel_accuracy
-from helpers.widgets.pictures import (
+from helpers.widgets.shared import (
     BAND,
     VIEWS,
     Still,

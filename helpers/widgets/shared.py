@@ -1,4 +1,4 @@
-"""What the picture widgets share: checked arrays, small files, a still for viewers that run nothing."""
+"""What widgets share: checked arrays, small files, a still for viewers that run nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ VIEWS = ("classes", "errors", "boundary errors")
 
 
 def with_shared(script: Path) -> str:
-    """The browser half in `script`, behind the functions of ``pictures.js`` that it uses."""
-    return script.with_name("pictures.js").read_text("utf-8") + script.read_text("utf-8")
+    """The browser half in `script`, behind the functions of ``shared.js`` that it uses."""
+    return script.with_name("shared.js").read_text("utf-8") + script.read_text("utf-8")
 
 
 class Still(anywidget.AnyWidget):

@@ -1,8 +1,10 @@
-// What the browser halves of the picture widgets share; Python puts it before each of them.
+// What the browser halves of the widgets share; Python puts it before each of them.
 
 const VOID = 255;
 const WRONG = pack("#ffffff"); // brighter than the darkened photo, and hatched
 const OUTSIDE = 0xb0000000; // a veil over what the boundary band leaves out
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const clamp = (value, max) => Math.min(Math.max(value, 0), max);
 
 function pack(hex) { // "#rrggbb" as one opaque pixel of an ImageData
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));

@@ -1,0 +1,132 @@
+// The browser's half of SkipExplorer. The masks of all 32 choices arrive once; whatever the learner
+// switches is redrawn here, without a kernel. The controls' state lives in the model, for Python.
+
+const FORM = `
+  <div class="controls">
+    <fieldset class="skips"><legend>Skips kept, by stride</legend>
+      <button type="button" name="all" aria-label="keep all skips">all</button>
+      <button type="button" name="none" aria-label="keep no skip">none</button></fieldset>
+    <fieldset class="views"><legend>Show</legend></fieldset>
+    <div><label class="slider"><span>Picture <b></b></span><input type="range" name="index"></label>
+      <label class="slider"><span>Opacity <b></b></span>
+        <input type="range" name="opacity" max="1" step="0.01"></label></div>
+  </div>
+  <div class="stage"></div>
+  <div class="legend"></div>
+  <output></output>
+  <table><caption>Scores</caption></table>
+  <p></p>`;
+
+async function render({ model, el }) {
+  const get = (name) => model.get(name);
+  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const [[count, height, width], strides, names, legend, measures, scores] =
+    ["shape", "strides", "names", "legend", "measures", "scores"].map(get);
+  const photos = await unpack(get("photos"));
+  const masks = await inflate(get("masks")); // (picture, truth | band | 32 choices, row, column)
+  const size = height * width, every = names.length - 1;
+  const layer = (k) => masks.subarray((get("index") * (names.length + 2) + k) * size).subarray(0, size);
+
+  // Native inputs, named after the trait that each of them moves.
+  const form = make("form", { className: "pixelwise-skips", innerHTML: FORM });
+  const [skips, views, stage, key, readout, table, note] =
+    [".skips", ".views", ".stage", ".legend", "output", "table", "p"].map((s) => form.querySelector(s));
+  form.elements.index.max = count - 1;
+  note.textContent = get("note");
+  const boxes = strides.map((value) => make("input", { type: "checkbox", name: "kept", value }));
+  skips.querySelector("button").before(...boxes.map((box) => make("label", {}, box, box.value)));
+  boxes.forEach((box) => { box.ariaLabel = `stride ${box.value}`; });
+  views.append(...get("views").map((value) =>
+    make("label", {}, make("input", { type: "radio", name: "view", value }), value)));
+  key.append(...[...legend, [null, "wrong", "#ffffff"]].map(([label, name, background]) => {
+    const swatch = make("span", { className: label === null ? "swatch wrong" : "swatch" });
+    swatch.style.backgroundColor = background;
+    return make("span", {}, swatch, name);
+  }));
+  form.onsubmit = (event) => event.preventDefault();
+  form.onkeydown = (event) => event.stopPropagation(); // or letters run commands of JupyterLab
+  form.oninput = ({ target }) => {
+    if (target.name === "kept") set("kept", strides.filter((_, k) => boxes[k].checked));
+    else set(target.name, target.type === "range" ? target.valueAsNumber : target.value);
+  };
+  form.elements.all.onclick = () => set("kept", strides);
+  form.elements.none.onclick = () => set("kept", []);
+
+  // Three pictures side by side, `scale` canvas pixels to each of their own.
+  const scale = Math.max(1, Math.round(384 / width)), small = make("canvas", { width, height });
+  const panels = [0, 1, 2].map(() => {
+    const canvas = make("canvas", { role: "img", width: scale * width, height: scale * height });
+    const title = make("figcaption", {});
+    stage.append(make("figure", {}, title, canvas));
+    return { canvas, title, pen: canvas.getContext("2d") };
+  });
+  const colors = new Uint32Array(256);
+  for (const [label, , hex] of legend) colors[label] = pack(hex);
+
+  function draw({ canvas: { width: w, height: h }, pen }, k) {
+    const [mask, truth, band] = [k, 0, 1].map(layer), nearOnly = get("view") === "boundary errors";
+    const errors = get("view") !== "classes" && k > 0; // the truth has none: it keeps its colours
+    const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
+    const hatch = new Path2D();
+    for (let p = 0; p < size; p++) {
+      if (nearOnly && !band[p]) pixels[p] = OUTSIDE;
+      else if (!errors) pixels[p] = colors[mask[p]];
+      else if (truth[p] !== VOID && mask[p] !== truth[p]) {
+        const x = (p % width) * scale, y = Math.floor(p / width) * scale;
+        pixels[p] = WRONG;
+        hatch.moveTo(x, y + scale); // diagonals of neighbouring pixels join
+        hatch.lineTo(x + scale, y);
+      }
+    }
+    small.getContext("2d").putImageData(image, 0, 0);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(photos[get("index")], 0, 0, w, h);
+    pen.globalAlpha = get("opacity");
+    if (errors) {
+      darken(pen);
+      pen.globalAlpha = 1;
+    }
+    pen.drawImage(small, 0, 0, w, h);
+    pen.globalAlpha = 1;
+    pen.lineWidth = 0.24 * scale;
+    pen.stroke(hatch);
+  }
+
+  function update() {
+    const picture = get("index"), chosen = get("kept").reduce((sum, stride) => sum + stride, 0);
+    for (const input of ["index", "opacity", "view"]) form.elements[input].value = get(input);
+    for (const [k, box] of boxes.entries()) box.checked = get("kept").includes(strides[k]);
+    const { index, opacity } = form.elements;
+    index.ariaValueText = `${picture} (0 to ${count - 1})`;
+    opacity.ariaValueText = `${Math.round(100 * get("opacity"))} %`;
+    for (const slider of [index, opacity])
+      slider.parentNode.querySelector("b").textContent = slider.ariaValueText;
+
+    const score = (which, m, line = picture) => scores[which][line][m]?.toFixed(3) ?? "–";
+    const row = (...cells) => make("tr", {}, ...cells);
+    const head = (textContent, scope, colSpan = 1) => make("th", { textContent, scope, colSpan });
+    const columns = [picture, count].flatMap((line) => [[every, line], [chosen, line]]);
+    table.replaceChildren(table.caption,
+      row(head(""), head(`picture ${picture}`, "colgroup", 2), head(`all ${count} pictures`, "colgroup", 2)),
+      row(head(""), ...columns.map((_, i) => head(i % 2 ? "chosen" : "all skips", "col"))),
+      ...measures.map((measure, m) => row(head(measure, "row"),
+        ...columns.map(([which, line]) => make("td", { textContent: score(which, m, line) })))));
+    readout.textContent = `Chosen: ${names[chosen]}. ` +
+      `${measures[2]}: ${score(chosen, 2)}; with all skips: ${score(every, 2)}.`;
+
+    const m = get("view") === "boundary errors" ? 2 : 0;
+    const shown = [["truth", 0], ["all skips", every + 2], [`chosen: ${names[chosen]}`, chosen + 2]];
+    for (const [i, [title, k]] of shown.entries()) {
+      panels[i].title.textContent = title;
+      panels[i].canvas.ariaLabel = `Picture ${picture}, ${title}; ${get("view")}, ` +
+        `opacity ${opacity.ariaValueText}${k ? `, ${measures[m]} ${score(k - 2, m)}` : ""}.`;
+      draw(panels[i], k);
+    }
+  }
+
+  for (const name of ["index", "kept", "view", "opacity"]) model.on(`change:${name}`, update);
+  el.append(form);
+  update();
+}
+
+export default { render };
