@@ -16,7 +16,7 @@ help:
 	@echo "make train   train all shipped weights anew"
 	@echo "make ladder  score the shipped networks on the test split"
 	@echo "make camvid  download the real street photographs (about 180 MB)"
-	@echo "make bench   compare our speed with that of peers"
+	@echo "make bench   compare scores, scenes and networks with those of peers"
 
 lab: $(VENV)/.lab
 	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
@@ -44,9 +44,10 @@ overview: $(VENV)/.lab
 camvid: $(VENV)/.lab
 	$(RUN) -m helpers.camvid
 
-bench: $(VENV)/.test
+bench: $(VENV)/.bench
 	$(RUN) -m benchmarks.bench_metrics
 	$(RUN) -m benchmarks.bench_scenes
+	$(RUN) -m benchmarks.bench_networks
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check --fix .
@@ -65,4 +66,8 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.lab
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test,bench]"
 	touch $@

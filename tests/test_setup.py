@@ -25,9 +25,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 REQUIRED = {
     canonicalize_name(r.name): r.specifier for r in map(Requirement, PROJECT["dependencies"])
 }
-FOR_TESTS = {
+OPTIONAL = {
     canonicalize_name(r.name): r.specifier
-    for r in map(Requirement, PROJECT["optional-dependencies"]["test"])
+    for group in PROJECT["optional-dependencies"].values()
+    for r in map(Requirement, group)
 }
 
 
@@ -46,7 +47,7 @@ def conda() -> tuple[dict[str, SpecifierSet], list[str]]:
 
 def test_constraints_pin_every_dependency_within_its_range():
     pins = pinned()
-    for name, specifier in (REQUIRED | FOR_TESTS).items():
+    for name, specifier in (REQUIRED | OPTIONAL).items():
         assert name in pins, f"constraints.txt lacks {name}"
         assert pins[name] in specifier, f"{name}=={pins[name]} is outside {specifier}"
 
