@@ -173,10 +173,11 @@ def write(nb: NotebookNode, path: Path) -> None:
 
 
 def headlines(nb: NotebookNode) -> list[str]:
-    """What cells tagged ``headline`` printed: the result that a headless run is asked for."""
+    """What cells tagged ``headline`` printed or showed as Markdown: what a headless run is asked for."""
     cells = [cell for cell in nb.cells if "headline" in cell.metadata.get("tags", ())]
-    streams = [out for cell in cells for out in cell.outputs if out.output_type == "stream"]
-    return [line for out in streams for line in out.text.splitlines()]
+    outputs = [out for cell in cells for out in cell.outputs]
+    texts = [out.get("text") or out.get("data", {}).get("text/markdown", "") for out in outputs]
+    return [line for text in texts for line in text.splitlines()]
 
 
 def run(paths: list[Path], output: Path, dataset: str = DEFAULT_DATASET) -> bool:

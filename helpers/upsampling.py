@@ -122,6 +122,7 @@ def checkerboard(maps: Tensor, stride: int) -> float:
 UPSAMPLERS = (
     "nearest",
     "bilinear",
+    "bilinear_x2",
     "transposed_k3",
     "transposed_k4",
     "transposed_bilinear",
@@ -129,7 +130,9 @@ UPSAMPLERS = (
     "pixel_shuffle",
     "pixel_shuffle_icnr",
 )
-"""Names that `doubling` knows. The first two have nothing to learn."""
+"""Names that `doubling` knows. The first three have nothing to learn; as one doubling, ``bilinear``
+and ``bilinear_x2`` are the same, but `FCN` goes all the way in one step with the former and in steps
+of 2, as the learned ones do, with the latter."""
 
 
 def doubling(channels: int, upsampler: str) -> nn.Module:
@@ -143,7 +146,7 @@ def doubling(channels: int, upsampler: str) -> nn.Module:
     match upsampler:
         case "nearest":
             return nn.Upsample(scale_factor=2, mode="nearest")
-        case "bilinear":
+        case "bilinear" | "bilinear_x2":
             return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         case "transposed_k3":
             layer = nn.ConvTranspose2d(channels, channels, 3, 2, padding=1, output_padding=1)

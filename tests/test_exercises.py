@@ -90,6 +90,28 @@ def _by_stride(i, j, stride):
     return i * stride, j * stride
 
 
+def _uncut(size, step):
+    """Stamps that are not cut at the ends, so that torch raises where one does not fit."""
+
+    def answer(x, kernel, stride):
+        k = len(kernel)
+        out = torch.zeros([size(side, k, stride) for side in x.shape])
+        for i, j in np.ndindex(*x.shape):
+            top, left = i * step(k, stride), j * step(k, stride)
+            out[top : top + k, left : left + k] += x[i, j] * kernel
+        return out
+
+    return answer
+
+
+def _pixel_by_pixel(x, kernel, stride):
+    """Too small an output, filled number by number: an IndexError."""
+    out = torch.zeros([side * stride for side in x.shape])
+    for i, j, a, b in np.ndindex(*x.shape, *kernel.shape):
+        out[i * stride + a, j * stride + b] += x[i, j] * kernel[a, b]
+    return out
+
+
 def _scaled_in_place(x, kernel, stride):
     out = transposed_convolution(x, kernel, stride)
     kernel *= 2
@@ -116,6 +138,11 @@ def _crop_from(f, top, left, h, w):
 
 def _middle(f, h, w):
     return (f.shape[-2] - h) // 2, (f.shape[-1] - w) // 2
+
+
+def _crop_around_the_middle(f, h, w):
+    row, column = (side // 2 for side in f.shape[-2:])
+    return f[..., row - h // 2 : row + h // 2, column - w // 2 : column + w // 2]
 
 
 def _crop_with_asserts(f, h, w):
@@ -210,7 +237,10 @@ WRONG = {
         (_areas_as(lambda i, n, m: (i + 0.5) * n / m), "distance from the edge"),
         (_areas_as(lambda i, n, m: i * n / m - 0.5), "before scaling"),
         (_areas_as(lambda i, n, m: (i + 0.5) * m / n - 0.5), "^((?!True).)*upside down"),
-        (_areas_as(lambda i, n, m: (2 * i + 1) * n // (2 * m) - 0.5), "at column 0 you have"),
+        (_areas_as(lambda i, n, m: (2 * i + 1) * n // (2 * m) - 0.5), "// divides to whole"),
+        (_areas_as(lambda i, n, m: (i + 0.5) * n // m - 0.5), "// divides to whole"),
+        (_areas_as(lambda i, n, m: (i + 0.5) * (n // m) - 0.5), "ratio became a whole"),
+        (_areas_as(lambda i, n, m: (i + 0.6) * n / m - 0.5), "at column 0 you have"),
         (_areas_as(lambda i, n, m: int(source_position(i, n, m, False) // 1)), "You rounded"),
         (_areas_as(lambda i, n, m: max(0, source_position(i, n, m, False))), "cut it off at 0"),
         (_areas_as(lambda i, n, m: min(n - 1, max(0, source_position(i, n, m, False)))), "cut it off at the ends"),
@@ -220,6 +250,8 @@ WRONG = {
         (_points_as(lambda i, n, m: i * n / m), "Count steps between centres"),
         (_points_as(lambda i, n, m: i * (m - 1) / (n - 1)), "seven steps"),
         (_points_as(lambda i, n, m: i * (n - 1) / m), "align_corners=True, 4 to 8 pixels: at column 1"),
+        (_points_as(lambda i, n, m: i * (n - 1) // (m - 1)), "True you rounded"),
+        (_points_as(lambda i, n, m: i * ((n - 1) // (m - 1))), "True the ratio became a whole"),
         (_points_as(lambda i, n, m: None), "returns nothing"),
         (lambda i, n, m, corners: torch.zeros(m), "one number"),
         (lambda i, n, m, corners: "half", "no tensor of the str"),
@@ -227,6 +259,9 @@ WRONG = {
     "transposed_convolution": [
         (_stamps(_by_stride, add=False), "wipes out"),
         (_stamps(_by_stride, lambda x, k, s: (len(x) * s, x.shape[1] * s)), "no room"),
+        (_uncut(lambda side, k, s: side * s, lambda k, s: s), r"torch says: The size .*must be \(\(H - 1\)"),
+        (_uncut(lambda side, k, s: (side - 1) * s + k, lambda k, s: k), "`stride` apart, not k"),
+        (_pixel_by_pixel, "torch says: index .*no room for the last stamp"),
         (lambda x, kernel, s: transposed_convolution(x, kernel.flip(0, 1), s), "flipped"),
         (lambda x, kernel, s: transposed_convolution(x, kernel.T, s), "Its rows stay rows"),
         (lambda x, kernel, s: transposed_convolution(x, kernel, 1), "size for stride 1"),
@@ -245,6 +280,8 @@ WRONG = {
         (lambda x, r: _split_channels(x, r, (0, 3, 2, 4, 1)), "block is transposed"),
         (lambda x, r: _split_channels(x, r, (0, 1, 3, 2, 4)), "side by side like tiles"),
         (lambda x, r: _split_channels(x, r, (2, 3, 0, 4, 1), block_first=True), "block first"),
+        (lambda x, r: x.reshape(r, r, *x.shape[1:]), "invalid for input .*C is missing"),
+        (lambda x, r: pixel_shuffle(x, r).reshape(x.shape[1] * r, x.shape[2] * r), "C is missing"),
         (lambda x, r: pixel_shuffle(x, r).flip(0), "at channel 0, row 0, column 0"),
         (lambda x, r: pixel_shuffle(x, r)[None], r"should be \(C, H"),
         (lambda x, r: pixel_shuffle(x, r).int().numpy(), "int32: fractions are lost"),
@@ -261,6 +298,11 @@ WRONG = {
         (lambda c, f, layer: _twice(c)[..., : f.shape[-2], : f.shape[-1]] + layer(f), "doubled and cut"),
         (lambda c, f, layer: _grow(c, f) + f, "features, not scores"),
         (lambda c, f, layer: layer(_grow(c, f)) + f, "gave it the coarse one"),
+        (lambda c, f, layer: layer(_grow(c, f) + f), "score_layer to the sum"),
+        (lambda c, f, layer: layer(torch.cat([_grow(c, f), f], 1)), "of nothing else"),
+        (lambda c, f, layer: F.interpolate(c, size=f.shape, mode="bilinear") + layer(f), "height and width alone"),
+        (lambda c, f, layer: add_skip(c, f, layer).relu(), "Negative numbers became 0"),
+        (lambda c, f, layer: _grow(c, f) + (f if f.shape[1] != c.shape[1] else layer(f)), "differ in channels"),
         (lambda c, f, layer: _grow(c, f), "scores of the fine map are missing"),
         (lambda c, f, layer: layer(f), "coarse scores are missing"),
         (lambda c, f, layer: add_skip(c, f, layer)[0], "size of the fine one"),
@@ -283,6 +325,12 @@ WRONG = {
         (lambda deep, skip, conv: conv(torch.cat([_twice(deep)[..., : skip.shape[2], : skip.shape[3]], skip], 1)), "doubled and cut"),
         (lambda deep, skip, conv: conv(torch.cat([deep, skip], 1)), "must become 4 x 6"),
         (lambda deep, skip, conv: conv(torch.cat([deep, _grow(skip, deep)], 1)), "must not shrink"),
+        (lambda deep, skip, conv: conv(deep) + skip, "given 3 channels; both maps joined have 6"),
+        (lambda deep, skip, conv: conv(_grow(deep, skip)) + skip, "given 3 channels; both .* Join them first"),
+        (lambda deep, skip, conv: unet_step(deep, skip, conv) + skip, "Return the result of conv as it is.* differ in channels"),
+        (lambda deep, skip, conv: unet_step(deep, skip, conv).relu(), "0: return the result of conv"),
+        (lambda deep, skip, conv: conv(torch.cat([_grow(deep, skip), skip], 1).relu()), "0: give conv both maps"),
+        (lambda deep, skip, conv: 2 * unet_step(deep, skip, conv), "another result: at image 0"),
         (lambda deep, skip, conv: conv([_grow(deep, skip), skip]), "conv takes one tensor"),
         (lambda deep, skip, conv: unet_step(deep, skip, conv)[0], "Return its result"),
         (lambda deep, skip, conv: conv(torch.cat([2 * _grow(deep, skip), skip], 1)), "what conv gets: at image 0"),
@@ -292,7 +340,10 @@ WRONG = {
         (lambda f, h, w: f[..., :h, :w], "starts at row 0, column 0, the middle one at row 2, column 2"),
         (lambda f, h, w: f[..., -h:, -w:], "starts at row 4, column 4"),
         (lambda f, h, w: _crop_from(f, *[side // 2 for side in f.shape[-2:]], h, w), "expected shape"),
-        (lambda f, h, w: _crop_from(f, *[(a + 1) // 2 for a in (f.shape[-2] - h, f.shape[-1] - w)], h, w), "starts at row 2, column 3"),
+        (lambda f, h, w: _crop_from(f, *[(a + 1) // 2 for a in (f.shape[-2] - h, f.shape[-1] - w)], h, w), "starts at row 2, column 3.*smaller part first"),
+        (lambda f, h, w: _crop_from(f, *[a // 2 - b // 2 for a, b in zip(f.shape[-2:], (h, w), strict=True)], h, w), "8 x 6 to 5 x 3.*smaller part first"),
+        (lambda f, h, w: f[..., _middle(f, h, w)[0] : h, _middle(f, h, w)[1] : w], "2 rows and 4 columns instead of 4 and 6"),
+        (_crop_around_the_middle, "6 rows and 4 columns instead of 6 and 5.*start to start"),
         (lambda f, h, w: centre_crop(f, w, h), "Height and width are swapped"),
         (_crop_both_sides, "end the slice at start"),
         (_crop_to_ends, "margin is odd"),
@@ -353,13 +404,14 @@ def test_an_error_that_void_did_not_cause_is_not_blamed_on_void(capsys):
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_three_hints_then_the_last_again(name, capsys):
+def test_three_hints_then_the_last_again_with_the_way_to_a_solution(name, capsys):
     EXERCISES[name].hints_given = 0
     for _ in range(4):
         hint(name)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:11] for line in lines] == [f"Hint {k} of 3" for k in (1, 2, 3, 3)]
-    assert len(set(lines)) == 3
+    assert len(set(lines[:3])) == 3
+    assert lines[3] == f"{lines[2]} solution({name!r}) prints an answer."
 
 
 @pytest.mark.parametrize("name", EXERCISES)

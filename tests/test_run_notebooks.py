@@ -128,13 +128,15 @@ def test_one_failure_does_not_stop_the_others(execute, folder, new_notebook, cap
 def test_headlines_are_printed_under_the_line_of_their_notebook(
     execute, folder, new_notebook, capsys
 ):
-    nb = new_notebook("print('silent')", "print('mIoU 0.40\\nmIoU 0.14')")
-    nb.cells[2].metadata["tags"] = ["headline"]
+    ladder = "from IPython.display import Markdown\nMarkdown('| net |\\n|---|')"
+    nb = new_notebook("print('silent')", "print('mIoU 0.40\\nmIoU 0.14')", ladder)
+    for cell in nb.cells[2:]:
+        cell.metadata["tags"] = ["headline"]
     write(nb, folder / "01_a.ipynb")
     assert execute() == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("ok")
-    assert lines[1:3] == ["    mIoU 0.40", "    mIoU 0.14"]
+    assert lines[1:5] == ["    mIoU 0.40", "    mIoU 0.14", "    | net |", "    |---|"]
 
 
 def test_outputs_that_break_a_rule_are_not_committed(execute, folder, new_notebook, capsys):

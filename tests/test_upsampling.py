@@ -415,6 +415,7 @@ def test_doubling_doubles(upsampler, size):
     [
         ("nearest", 0, 0),
         ("bilinear", 0, 0),
+        ("bilinear_x2", 0, 0),
         ("transposed_k3", 9, 1),
         ("transposed_k4", 16, 1),
         ("transposed_bilinear", 16, 0),

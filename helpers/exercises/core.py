@@ -62,11 +62,12 @@ def check(name: str, answer: Callable) -> None:
 
 
 def hint(name: str) -> None:
-    """Print the next of the three hints, each a little more open than the last."""
+    """Print the next of the three hints; after them the last again, with the way to a solution."""
     task = _find(name)
     level = min(task.hints_given, 2)
+    more = f" solution({name!r}) prints an answer." if task.hints_given > 2 else ""
     task.hints_given += 1
-    print(f"Hint {level + 1} of 3: {task.hints[level]}")
+    print(f"Hint {level + 1} of 3: {task.hints[level]}{more}")
 
 
 def solution(name: str) -> None:

@@ -46,6 +46,10 @@ def check_source_position(answer) -> str:
             "You cut it off at the ends. torch does so later; the place itself may lie outside, as -0.25 does.": cut_off,
             "You cut it off at 0. torch does so later; the place itself may lie outside, as -0.25 does.": cut_at_zero,
             "You rounded. The place may lie between two pixels: / does not round, // does.": rounded,
+            "// divides to whole numbers, and the place is not one. Divide with /.": half_before.floor()
+            - 0.5,
+            "The ratio became a whole number: // rounds down. Divide with /.": (i + 0.5) * (n // m)
+            - 0.5,
         }
         compare(got[False], areas, wrong, f"align_corners=False, {n} to {m} pixels")
         upside_down = i * (m - 1) / (n - 1)
@@ -53,6 +57,9 @@ def check_source_position(answer) -> str:
             "With align_corners=True you answer as if it were False.": areas,
             "With align_corners=True the last pixel reads the last: pixel 7 of 8 over 4 reads at 3, yours at 3.5. Count steps between centres, not pixels.": no_half,
             "With align_corners=True the ratio is upside down: from 4 to 8, seven steps cover three.": upside_down,
+            "With align_corners=True you rounded: // divides to whole numbers. Divide with /.": points.floor(),
+            "With align_corners=True the ratio became a whole number: // rounds down. Divide with /.": i
+            * ((n - 1) // (m - 1)),
         }
         compare(got[True], points, wrong, f"align_corners=True, {n} to {m} pixels")
     return "Given the row 0, 1, 2, ..., F.interpolate returns these numbers, cut off at the ends."
@@ -105,7 +112,13 @@ def check_transposed_convolution(answer) -> str:
         kernel = torch.arange(1.0, k * k + 1).reshape(k, k)
         want = _torch_stamps(x, kernel, stride, stride)
         case = f"x {height} x {width}, kernel {k} x {k}, stride {stride}"
-        got = tensor_from(answer, x, kernel, stride)
+        try:
+            got = tensor_from(answer, x, kernel, stride)
+        except (RuntimeError, IndexError) as error:
+            room = "((H - 1) * stride + k, (W - 1) * stride + k)"
+            raise Mistake(
+                f"{case}: torch says: {error}. Perhaps the output has no room for the last stamp: it must be {room}, and stamps start `stride` apart, not k."
+            ) from error
         why = {
             (height * stride, width * stride): "H * stride leaves no room for the last stamp.",
             (height - 1 + k, width - 1 + k): "That is the size for stride 1.",
@@ -162,7 +175,14 @@ def check_pixel_shuffle(answer) -> str:
         x = torch.arange(shape[0] * height * width).reshape(shape) / 2
         want = F.pixel_shuffle(x, factor)
         case = f"x {shape}, factor {factor}"
-        got = tensor_from(answer, x, factor)
+        try:
+            got = tensor_from(answer, x, factor)
+        except RuntimeError as error:
+            if "invalid for input of size" not in str(error):
+                raise
+            raise Mistake(
+                f"{case}: torch says: {error}. Perhaps C is missing or wrong in a reshape: C = len(x) // factor**2."
+            ) from error
         require_shape(got, want.shape, case, {}, "It should be (C, H * factor, W * factor).")
         split = x.reshape(channels, factor, factor, height, width)
         reshaped = x.reshape(want.shape)

@@ -57,6 +57,9 @@ def check_add_skip(answer) -> str:
             unscored = "The fine map holds features, not scores: apply score_layer to it first."
             wrong[unscored] = up + fine
             wrong["score_layer is for the fine map, you gave it the coarse one."] = layer(up) + fine
+            summed = "You applied score_layer to the sum. First it makes scores of the fine map, then add."
+            wrong[summed] = layer(up + fine)
+        wrong["Negative numbers became 0: return the sum as it is."] = (up + scores).relu()
         compare(got, up + scores, wrong, case)
     return "The same numbers as torch's interpolation plus the scores, on odd sizes as well."
 
@@ -80,7 +83,15 @@ def check_unet_step(answer) -> str:
     for (small, size), (a, b) in zip(SIZES, ((3, 3), (4, 2)), strict=True):
         deep, skip, conv = _numbers(2, a, *small), _numbers(2, b, *size), _Witness()
         case = f"Deep {tuple(deep.shape)}, skip {tuple(skip.shape)}"
-        got = _joined(answer, case, size, deep, skip, conv)
+        try:
+            got = _joined(answer, case, size, deep, skip, conv)
+        except Mistake as mistake:
+            if conv.given is None:
+                raise
+            channels = conv.given.shape[1]
+            early = f"conv was given {channels} channels; both maps joined have {a + b}. Join them first, conv comes last."
+            late = f"Return the result of conv as it is. {mistake}"
+            raise Mistake(late if channels == a + b else early) from mistake
         if conv.given is None:
             raise Mistake("conv was never applied, so nothing mixes the two maps.")
         if any(torch.equal(conv.given, alone) for alone in (deep, skip, _bilinear(deep, size))):
@@ -102,10 +113,13 @@ def check_unet_step(answer) -> str:
         wrong = {say: torch.cat([wrong_up, skip], dim=1) for say, wrong_up in grown}
         swapped = "The order is swapped: the weights of conv expect [deep, skip]."
         wrong[swapped] = torch.cat([skip, _bilinear(deep, size)], dim=1)
+        wrong["Negative numbers became 0: give conv both maps as they are."] = want.relu()
         compare(conv.given.double(), want, wrong, case)
         result = conv(want).double()
-        if got.shape != result.shape or not torch.allclose(got, result, atol=1e-4):
-            raise Mistake("conv gets the right map. Return its result as it is.")
+        case = "conv gets the right map, but you return another result"
+        require_shape(got, result.shape, case, {}, "Return its result as it is.")
+        cut = "Negative numbers became 0: return the result of conv as it is."
+        compare(got, result, {cut: result.relu()}, case)
     return "torch's interpolation and concatenation give conv the same map, on odd sizes as well."
 
 
@@ -127,8 +141,9 @@ def centre_crop(features, height, width):
     centre_crop,
 )
 def check_centre_crop(answer) -> str:
-    # Even margins, no margin, odd margins.
-    for (rows, columns), (h, w) in (((8, 10), (4, 6)), ((6, 5), (6, 5)), ((7, 9), (4, 4))):
+    # Even margins, no margin, odd margins of an odd and of an even map.
+    sizes = ((8, 10), (4, 6)), ((6, 5), (6, 5)), ((7, 9), (4, 4)), ((8, 6), (5, 3))
+    for (rows, columns), (h, w) in sizes:
         maps = torch.arange(4 * rows * columns).reshape(2, 2, rows, columns) / 2
         top, left = (rows - h) // 2, (columns - w) // 2
         case = f"{rows} x {columns} to {h} x {w}"
@@ -136,13 +151,9 @@ def check_centre_crop(answer) -> str:
             got = tensor_from(answer, maps, h, w)
         except ValueError as error:
             raise Mistake(f"{case}: this fits, yet you raise ValueError: {error}") from error
+        same_cut = (2, 2, rows - 2 * top, columns - 2 * left)
         why = {
-            (
-                2,
-                2,
-                rows - 2 * top,
-                columns - 2 * left,
-            ): "Cutting the same from both sides leaves one too many when the margin is odd.",
+            same_cut: "Cutting the same from both sides leaves one too many when the margin is odd.",
             (2, 2, w, h): "Height and width are swapped.",
             (
                 2,
@@ -151,12 +162,18 @@ def check_centre_crop(answer) -> str:
                 0,
             ): "Where nothing has to go, [0:-0] is empty: end the slice at start + length.",
         }
-        require_shape(got, (2, 2, h, w), case, why, "Batch and channels stay as they are.")
+        rule = "Batch and channels stay as they are."
+        if got.ndim == 4 and got.shape[:2] == (2, 2):
+            rule = f"You return {got.shape[2]} rows and {got.shape[3]} columns instead of {h} and {w}: slice from start to start + height, and so with the width."
+        require_shape(got, (2, 2, h, w), case, why, rule)
         want = F.pad(maps, (-left, left + w - columns, -top, top + h - rows))
         wrong = {}
         for i in range(rows - h + 1):
             for j in range(columns - w + 1):
-                say = f"{case}: your window starts at row {i}, column {j}, the middle one at row {top}, column {left}. Concatenated so, features of different places would meet."
+                other_half = i in (top, rows - h - top) and j in (left, columns - w - left)
+                rounding = "Odd margin: the smaller part first, above and to the left."
+                meet = "Concatenated so, features of different places would meet."
+                say = f"{case}: your window starts at row {i}, column {j}, the middle one at row {top}, column {left}. {rounding if other_half else meet}"
                 wrong[say] = maps[..., i : i + h, j : j + w]
         compare(got, want, wrong, case)
     for h, w in ((5, 3), (3, 5)):
@@ -189,22 +206,28 @@ class _Witness(nn.Module):
 
 
 def _joined(answer: Callable, case: str, size: tuple[int, int], *arguments: Any) -> Tensor:
-    """`tensor_from`, with torch's words on maps of unequal size in plainer ones."""
+    """`tensor_from`, with torch's words on maps that do not fit together in plainer ones."""
     try:
         return tensor_from(answer, *arguments)
-    except RuntimeError as error:
-        if "must match" not in str(error):
+    except (RuntimeError, ValueError) as error:
+        said = str(error)
+        if "spatial dimensions" in said:
+            say = "size= takes height and width alone: the fine map's shape[-2:]."
+        elif "expected input" in said and "channels" in said:
+            say = f"score_layer takes the channels of the fine map and of nothing else ({said})."
+        elif "must match" in said and "non-singleton dimension 1" in said:
+            say = f"the maps you add differ in channels ({said})."
+        elif "must match" in said:
+            say = f"torch cannot join maps of unequal size ({said}). The coarse one must become {size[0]} x {size[1]}."
+        else:
             raise
-        why = f"torch cannot join maps of unequal size ({error})"
-        raise Mistake(
-            f"{case}: {why}. The coarse one must become {size[0]} x {size[1]}."
-        ) from error
+        raise Mistake(f"{case}: {say}") from error
 
 
 def _numbers(*shape: int) -> Tensor:
-    """Numbers from 0 to 5 without a pattern, the same ones every time."""
+    """Numbers from -2 to 3 without a pattern, the same ones every time."""
     count = torch.Size(shape).numel()
-    return (torch.arange(1.0, count + 1) ** 1.5).reshape(shape) % 5
+    return (torch.arange(1.0, count + 1) ** 1.5).reshape(shape) % 5 - 2
 
 
 def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:

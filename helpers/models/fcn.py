@@ -18,7 +18,7 @@ class FCN(nn.Module):
     2015, sections 3 and 4. ``skips`` is how many finer maps are scored and added: 0 gives FCN-32s,
     1 FCN-16s, 2 FCN-8s, 3 FCN-4s. The added score layers start from zero, as in section 4.2.
     `upsampler` is how maps of scores grow: bilinear and fixed by default, else one of
-    ``helpers.upsampling.UPSAMPLERS``; a learned one has a layer of its own for every factor of 2.
+    ``helpers.upsampling.UPSAMPLERS``; all others have a layer of their own for every factor of 2.
 
     ``forward`` takes images ``(N, 3, H, W)`` in [0, 1] of any size and gives logits
     ``(N, num_classes, H, W)``. Raises ``ValueError`` when an argument is out of range or the input
