@@ -58,10 +58,18 @@ def from_smp(architecture: str, num_classes: int) -> Peer:
 
 
 def from_torchvision(num_classes: int) -> Peer:
-    """DeepLabv3 on a MobileNetV3, without pretrained weights."""
-    return Peer(
-        deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=num_classes)
+    """DeepLabv3 on a MobileNetV3, without pretrained weights.
+
+    Its batch normalisation comes with a momentum of 0.01, for long trainings: after a minute the
+    running means would still be those of the start, and the scores near zero. It gets torch's 0.1.
+    """
+    network = deeplabv3_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=num_classes
     )
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.1
+    return Peer(network)
 
 
 OURS = "U-Net (ours)"
@@ -75,9 +83,9 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 RATES = (1e-3, 3e-3, 6e-3)
 # Found on the val split of Streets with seed 0, each network for some 35 s on two cores. mIoU for
 # 1e-3, 3e-3, 6e-3: smp Unet 0.561, 0.577, 0.570; DeepLabV3Plus 0.533, 0.573, 0.589; torchvision
-# 0.115, 0.131, 0.051. Ours has the rate of its recipe. CamVid takes the same: its val split is the
+# 0.372, 0.399, 0.422. Ours has the rate of its recipe. CamVid takes the same: its val split is the
 # one that the race is scored on.
-RATE = dict(zip(NETWORKS, (6e-3, 3e-3, 6e-3, 3e-3), strict=True))
+RATE = dict(zip(NETWORKS, (6e-3, 3e-3, 6e-3, 6e-3), strict=True))
 
 
 @dataclass(frozen=True)

@@ -215,3 +215,8 @@ def test_a_time_that_is_not_positive_is_refused(seconds, capsys):
     with pytest.raises(SystemExit):
         bench.main(["--seconds", seconds])
     assert "--seconds must be positive" in capsys.readouterr().err
+
+
+def test_torchvisions_running_means_can_follow_a_short_training():
+    layers = [m for m in bench.from_torchvision(4).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert layers and {layer.momentum for layer in layers} == {0.1}
