@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.classes import IGNORE_INDEX
+from helpers.models.fcn import upsample
 
 
 def best_cells(masks: Tensor, stride: int, num_classes: int, steps: int = 40) -> Tensor:
@@ -27,7 +28,7 @@ def best_cells(masks: Tensor, stride: int, num_classes: int, steps: int = 40) ->
     cells = torch.zeros(count, num_classes, *size, requires_grad=True)
     optimizer = torch.optim.Adam([cells], lr=1.0)
     for _ in range(steps):
-        logits = F.interpolate(cells, size=(height, width), mode="bilinear", align_corners=False)
+        logits = upsample(cells, (height, width))
         loss = F.cross_entropy(logits, masks, ignore_index=IGNORE_INDEX)
         optimizer.zero_grad()
         loss.backward()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy import stats
+from torch import nn
 
 from helpers import checkpoints, datasets, models, plots, training
 from helpers.files import replacing
@@ -85,9 +86,7 @@ def _run(recipe: checkpoints.Recipe, name: str, progress: bool) -> dict:
     model, history = checkpoints.fit_recipe(recipe, f"{name}, seed {recipe.seed}", progress)
     if history.interrupted:
         raise KeyboardInterrupt(f"training of {name} was broken off: its row was not written")
-    scores = training.evaluate(model, test)
-    parameters = models.count_parameters(model)
-    result = row(name, scores, test.classes, parameters, round(history.seconds, 1))
+    result = _scored(name, model, test, round(history.seconds, 1))
     if isinstance(model, models.FCN) and model.doublings:
         start = checkpoints.new_model(recipe, len(test.classes))
         result["flat_pattern"] = [flat_pattern(net, test) for net in (start, model)]
@@ -130,9 +129,14 @@ def rung(name: str, dataset: str = "streets") -> dict:
     """Score rung `name` on the held-out split of `dataset`; trains it where no weights fit."""
     checkpoint = checkpoints.load_or_train(name, dataset=dataset)
     test = datasets.load(dataset, held_out(dataset), size=checkpoint.recipe.size)
-    scores = training.evaluate(checkpoint.model, test)
-    parameters = models.count_parameters(checkpoint.model)
-    return row(name, scores, test.classes, parameters, checkpoint.seconds)
+    return _scored(name, checkpoint.model, test, checkpoint.seconds)
+
+
+def _scored(
+    name: str, model: nn.Module, test: datasets.SegmentationDataset, seconds: float
+) -> dict:
+    scores = training.evaluate(model, test)
+    return row(name, scores, test.classes, models.count_parameters(model), seconds)
 
 
 def ladder(dataset: str = "streets", names: tuple[str, ...] | None = None) -> list[dict]:

@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PageTimeout
 
 from helpers.run_notebooks import kernel_environment
@@ -175,6 +176,36 @@ def bare_page(browser: Browser, widget: object) -> Page:
     page = browser.new_page()
     page.evaluate(FAKE_MODEL, [widget._esm, widget._css, encode(state)])
     return page
+
+
+def set_state(page: Page, **state: object) -> None:
+    """Set traits of the widget alone in `page`, as Python would."""
+    page.evaluate("state => Object.entries(state).forEach(([k, v]) => model.set(k, v))", state)
+
+
+def run_last(page: Page) -> Locator:
+    """Run the last cell of the notebook in `page` once more; the cell, to read what it says."""
+    last = page.locator(".jp-CodeCell").last
+    last.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    return last
+
+
+def colors(canvas: Locator, height: int, width: int) -> np.ndarray:
+    """What a canvas shows in a corner of every pixel of its picture: uint8 (height, width, 3).
+
+    The corner, because the hatch of wrong pixels runs along the other diagonal.
+    """
+    sample = """(canvas, width) => {
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const scale = canvas.width / width, shown = [];
+      for (let y = 1; y < canvas.height; y += scale)
+        for (let x = 1; x < canvas.width; x += scale)
+          shown.push(...data.subarray(4 * (y * canvas.width + x)).subarray(0, 3));
+      return btoa(String.fromCharCode(...shown));
+    }"""
+    shown = base64.b64decode(canvas.evaluate(sample, width))
+    return np.frombuffer(shown, np.uint8).reshape(height, width, 3)
 
 
 def encode(value: object) -> object:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from browser import bare_page, chromium, lab, poll, run_all, strangers, write_notebook
+from browser import (
+    bare_page,
+    chromium,
+    lab,
+    poll,
+    run_all,
+    run_last,
+    set_state,
+    strangers,
+    write_notebook,
+)
+from browser import colors as browser_colors
 
 from helpers.classes import IGNORE_INDEX, STREETS
 from helpers.metrics import boundary_distance
@@ -61,24 +70,8 @@ def alone(browser, explorer):
 
 
 def colors(page, panel: int) -> np.ndarray:
-    """What a canvas shows in the corner of every pixel of the picture: uint8 (H, W, 3).
-
-    The corner, because the hatch of wrong pixels runs along the other diagonal.
-    """
-    sample = """(canvas, width) => {
-      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      const scale = canvas.width / width, shown = [];
-      for (let y = 1; y < canvas.height; y += scale)
-        for (let x = 1; x < canvas.width; x += scale)
-          shown.push(...data.subarray(4 * (y * canvas.width + x)).subarray(0, 3));
-      return btoa(String.fromCharCode(...shown));
-    }"""
-    shown = base64.b64decode(page.locator("canvas").nth(panel).evaluate(sample, W))
-    return np.frombuffer(shown, np.uint8).reshape(H, W, 3)
-
-
-def set_state(page, **state) -> None:
-    page.evaluate("state => Object.entries(state).forEach(([k, v]) => model.set(k, v))", state)
+    """What a canvas shows of every pixel of the picture: uint8 (H, W, 3)."""
+    return browser_colors(page.locator("canvas").nth(panel), H, W)
 
 
 def cells(page) -> list[list[str]]:
@@ -188,10 +181,7 @@ def test_the_explorer_lives_in_jupyterlab(browser, tmp_path, synthetic):
         expected = STREETS.palette[synthetic["masks"][27, 1]]
         poll(lambda: (colors(page, 2) == expected).all(), 5, "the slider changes the picture")
         assert page.locator(".jp-Cell").count() == count
-        # Python holds the state that the keys made: run the last cell once more and read it
-        last = page.locator(".jp-CodeCell").last
-        last.locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
+        last = run_last(page)  # Python holds the state that the keys made
         poll(lambda: "[1, 2, 8, 16]" in last.inner_text(), 30, "Python knows the skips")
         assert not outside
         page.close()

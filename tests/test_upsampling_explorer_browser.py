@@ -9,7 +9,17 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 import torch
-from browser import bare_page, chromium, lab, poll, run_all, strangers, write_notebook
+from browser import (
+    bare_page,
+    chromium,
+    lab,
+    poll,
+    run_all,
+    run_last,
+    set_state,
+    strangers,
+    write_notebook,
+)
 
 from helpers.upsampling import checkerboard
 from helpers.widgets.upsampling_explorer import METHODS, UpsamplingExplorer
@@ -43,10 +53,6 @@ def alone(browser):
     yield page
     assert not thrown
     page.close()
-
-
-def set_state(page, **state) -> None:
-    page.evaluate("state => Object.entries(state).forEach(([k, v]) => model.set(k, v))", state)
 
 
 def canvas(page, name: str):
@@ -283,10 +289,7 @@ def test_the_explorer_lives_in_jupyterlab(browser, tmp_path):
         assert readout.inner_text().startswith("Input row 2, column 3: 1.00.")
         assert page.locator(".jp-Cell").count() == count
         page.get_by_role("combobox", name="Method").select_option(SHUFFLE)
-        # Python holds the state that the keys made: run the last cell once more and read it
-        last = page.locator(".jp-CodeCell").last
-        last.locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
+        last = run_last(page)  # Python holds the state that the keys made
         told = "([1.0, 1.0, 0.0], 'pixel shuffle', 'random')"
         poll(lambda: told in last.inner_text(), 30, "Python knows cells, method and first weights")
         assert not outside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 from pathlib import Path
@@ -11,7 +10,18 @@ import numpy as np
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from browser import bare_page, chromium, lab, poll, run_all, strangers, write_notebook
+from browser import (
+    bare_page,
+    chromium,
+    lab,
+    poll,
+    run_all,
+    run_last,
+    set_state,
+    strangers,
+    write_notebook,
+)
+from browser import colors as browser_colors
 
 from helpers.classes import STREETS
 from helpers.metrics import boundary_distance
@@ -59,21 +69,8 @@ def picture(page) -> str:
 
 
 def colors(page) -> np.ndarray:
-    """What the canvas shows near the middle of every pixel of the picture: uint8 (24, 128, 3)."""
-    sample = """canvas => {
-      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      const scale = canvas.width / 128, shown = [];
-      for (let y = 1; y < canvas.height; y += scale)
-        for (let x = 1; x < canvas.width; x += scale)
-          shown.push(...data.subarray(4 * (y * canvas.width + x)).subarray(0, 3));
-      return btoa(String.fromCharCode(...shown));
-    }"""
-    shown = base64.b64decode(page.locator("canvas").evaluate(sample))
-    return np.frombuffer(shown, np.uint8).reshape(24, 128, 3)
-
-
-def set_state(page, **state) -> None:
-    page.evaluate("state => Object.entries(state).forEach(([k, v]) => model.set(k, v))", state)
+    """What the canvas shows of every pixel of the picture: uint8 (24, 128, 3)."""
+    return browser_colors(page.locator("canvas"), 24, 128)
 
 
 def test_the_curtain_shows_left_and_right_of_it_what_was_chosen(alone, synthetic):
@@ -191,10 +188,7 @@ def test_the_overlay_lives_in_jupyterlab(browser, tmp_path):
         poll(lambda: picture(page) != seen, 30, "a class switch changes the picture")
         page.locator(".pixelwise-overlay canvas").press("ArrowUp")
         assert "Row 11, column 64" in page.locator(".pixelwise-overlay output").inner_text()
-        # Python holds the state that the keys made: run the last cell once more and read it
-        last = page.locator(".jp-CodeCell").last
-        last.locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
+        last = run_last(page)  # Python holds the state that the keys made
         poll(lambda: "0.61" in last.inner_text(), 30, "Python knows the opacity")
         assert not outside
         page.close()

@@ -52,10 +52,8 @@ class FCN(nn.Module):
         self.doublings = nn.ModuleList(doubling(num_classes, upsampler) for _ in range(steps))
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
+        padded = prepare(images)
         height, width = images.shape[-2:]
-        padded = pad_to_multiple(normalize(images))
         *features, deepest = self.encoder(padded)
         scores = self.score(deepest)
         doublings = iter(self.doublings)
@@ -85,6 +83,13 @@ class FCN(nn.Module):
 def upsample(scores: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear to ``size``, with pixels as areas (``align_corners=False``)."""
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+def prepare(images: Tensor) -> Tensor:
+    """Images as an `Encoder` takes them: checked, normalised, padded until 32 divides both sides."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
+    return pad_to_multiple(normalize(images))
 
 
 def normalize(images: Tensor) -> Tensor:

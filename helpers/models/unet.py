@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from helpers.models.encoder import WIDTHS, Encoder, conv_bn_relu, pad_to_multiple
-from helpers.models.fcn import normalize, upsample
+from helpers.models.encoder import WIDTHS, Encoder, conv_bn_relu
+from helpers.models.fcn import prepare, upsample
 
 
 class UNet(nn.Module):
@@ -38,10 +38,8 @@ class UNet(nn.Module):
         self.score = nn.Conv2d(widths[0], num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
+        features = self.encoder(prepare(images))
         height, width = images.shape[-2:]
-        features = self.encoder(pad_to_multiple(normalize(images)))
         return self.decode(features)[..., :height, :width]
 
     def decode(self, features: list[Tensor]) -> Tensor:

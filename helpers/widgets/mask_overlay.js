@@ -72,7 +72,7 @@ async function render({ model, el }) {
   }
 
   function draw() {
-    const { width: w, height: h } = canvas, cut = Math.round(get("curtain") * width), edge = cut * scale;
+    const { height: h } = canvas, cut = Math.round(get("curtain") * width), edge = cut * scale;
     const left = mask("left"), right = mask("right"), truth = layer(0), band = layer(choices.length - 1);
     const errors = get("view") !== "classes", nearOnly = get("view") === "boundary errors";
     const colors = new Uint32Array(256); // 0, transparent, for classes that are switched off
@@ -90,15 +90,7 @@ async function render({ model, el }) {
       }
     }
     small.getContext("2d").putImageData(image, 0, 0);
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(photos[get("index")], 0, 0, w, h);
-    pen.globalAlpha = get("opacity");
-    if (errors) {
-      darken(pen);
-      pen.globalAlpha = 1;
-    }
-    pen.drawImage(small, 0, 0, w, h);
-    pen.globalAlpha = 1;
+    compose(pen, photos[get("index")], small, get("opacity"), errors);
     stroke(() => { // diagonals of neighbouring pixels join into a hatch
       for (const [x, y] of wrong) { pen.moveTo(x, y + scale); pen.lineTo(x + scale, y); }
     }, [1.2, "black"]);

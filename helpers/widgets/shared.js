@@ -26,6 +26,20 @@ async function unpack(bytes) { // the photographs, as bitmaps
   return Promise.all(bytes.map((photo) => createImageBitmap(new Blob([photo], { type: "image/webp" }))));
 }
 
+// Photo below, `mask` (a canvas of the photo's own size) above, both over the whole canvas.
+function compose(pen, photo, mask, opacity, errors) {
+  const { width, height } = pen.canvas;
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(photo, 0, 0, width, height);
+  pen.globalAlpha = opacity;
+  if (errors) {
+    darken(pen);
+    pen.globalAlpha = 1;
+  }
+  pen.drawImage(mask, 0, 0, width, height);
+  pen.globalAlpha = 1;
+}
+
 function darken(pen) { // the photo turns grey and dark: colour and light are left to what is wrong
   for (const [globalCompositeOperation, fillStyle] of
     [["saturation", "grey"], ["source-over", "rgb(0 0 0 / 0.7)"]]) {

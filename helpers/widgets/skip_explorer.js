@@ -63,7 +63,7 @@ async function render({ model, el }) {
   const colors = new Uint32Array(256);
   for (const [label, , hex] of legend) colors[label] = pack(hex);
 
-  function draw({ canvas: { width: w, height: h }, pen }, k) {
+  function draw({ pen }, k) {
     const [mask, truth, band] = [k, 0, 1].map(layer), nearOnly = get("view") === "boundary errors";
     const errors = get("view") !== "classes" && k > 0; // the truth has none: it keeps its colours
     const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
@@ -79,15 +79,7 @@ async function render({ model, el }) {
       }
     }
     small.getContext("2d").putImageData(image, 0, 0);
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(photos[get("index")], 0, 0, w, h);
-    pen.globalAlpha = get("opacity");
-    if (errors) {
-      darken(pen);
-      pen.globalAlpha = 1;
-    }
-    pen.drawImage(small, 0, 0, w, h);
-    pen.globalAlpha = 1;
+    compose(pen, photos[get("index")], small, get("opacity"), errors);
     pen.lineWidth = 0.24 * scale;
     pen.stroke(hatch);
   }

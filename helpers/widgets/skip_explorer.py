@@ -19,8 +19,7 @@ from PIL import Image
 
 from helpers.classes import IGNORE_INDEX, ClassSet, mark_wrong
 from helpers.metrics import boundary_distance, confusion_matrix, iou, mean_iou, pixel_accuracy
-from helpers.models.encoder import pad_to_multiple
-from helpers.models.fcn import normalize
+from helpers.models.fcn import prepare
 from helpers.models.unet import UNet
 from helpers.widgets.shared import (
     BAND,
@@ -72,7 +71,7 @@ def masks_without_skips(model: UNet, images: ArrayLike, batch_size: int = 50) ->
             batch = slice(start, start + batch_size)
             inputs = torch.from_numpy(array[batch]).float()
             inputs = inputs.to(device, memory_format=torch.channels_last)
-            *finer, deepest = model.encoder(pad_to_multiple(normalize(inputs)))
+            *finer, deepest = model.encoder(prepare(inputs))
             for choice in range(ALL + 1):
                 maps = [
                     skip if choice & stride else torch.zeros_like(skip)
