@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from helpers.exercises.nb01 import iou, one_hot, resize_mask
 from helpers.exercises.nb02 import ceiling_mask, convolution_from_linear, output_size
 from helpers.exercises.nb03 import pixel_shuffle, source_position, transposed_convolution
 from helpers.exercises.nb04 import add_skip, centre_crop, unet_step
+from helpers.exercises.nb05 import dilated_convolution, rates_without_holes, receptive_field
+from helpers.exercises.nb06 import image_pooling, same_view, taps_inside
 
 
 def _channels_last(linear, channels, height, width):
@@ -164,6 +168,175 @@ def _crop_both_sides(f, h, w):
 def _crop_to_ends(f, h, w):
     top, left = _middle(f, h, w)
     return f[..., top : f.shape[-2] - top, left : f.shape[-1] - left]
+
+
+def _extent(growth, stride_first=False, start=1, join=lambda stride, s: stride * s):
+    """A receptive field where a layer adds ``growth(kernel, stride, dilation)`` cells."""
+
+    def answer(layers):
+        size, stride = start, 1
+        for k, s, d in layers:
+            if stride_first:
+                stride = join(stride, s)
+            size += growth(k, s, d) * stride
+            if not stride_first:
+                stride = join(stride, s)
+        return size, stride
+
+    return answer
+
+
+def _grow_right(k, _s, d):
+    return (k - 1) * d
+
+
+def _stride_as(wrong):
+    """The right size with the stride ``wrong(layers)``."""
+    return lambda layers: (receptive_field(layers)[0], wrong(layers))
+
+
+def _size_from(wrong_layers):
+    return lambda layers: (receptive_field(wrong_layers(layers))[0], receptive_field(layers)[1])
+
+
+def _own_stride(layers):
+    return 1 + sum((k - 1) * s * d for k, s, d in layers), receptive_field(layers)[1]
+
+
+def _stride_before(layers):
+    size = layers[0][0] + (layers[0][0] - 1) * (layers[0][2] - 1)
+    for (_, s, _), (k, _, d) in pairwise(layers):
+        size += (k - 1) * d * s
+    return size, receptive_field(layers)[1]
+
+
+def _size_from_the_back(layers):
+    size = 1
+    for k, s, d in layers[::-1]:
+        size = (size - 1) * s + (k - 1) * d + 1
+    return size
+
+
+def _return_in_the_loop(layers):
+    for k, s, d in layers:
+        return 1 + (k - 1) * d, s
+
+
+def _taps(read, put=lambda total, product: total + product, offset=-1):
+    """A dilated convolution pixel by pixel, where ``read(x, row, column)`` gives the numbers."""
+
+    def answer(x, kernel, rate):
+        out = torch.zeros(x.shape)
+        for i, j in np.ndindex(*x.shape):
+            for a, b in np.ndindex(3, 3):
+                value = read(x, i + (a + offset) * rate, j + (b + offset) * rate)
+                if value is not None:
+                    out[i, j] = put(out[i, j], kernel[a, b] * value)
+        return out
+
+    return answer
+
+
+def _inside(x, i, j):
+    return x[i, j] if 0 <= i < x.shape[0] and 0 <= j < x.shape[1] else None
+
+
+def _inside_but_the_first(x, i, j):
+    return x[i, j] if 0 < i < x.shape[0] and 0 < j < x.shape[1] else None
+
+
+def _inside_and_one_more(x, i, j):
+    return x[i, j] if 0 <= i <= x.shape[0] and 0 <= j <= x.shape[1] else None
+
+
+def _conv(x, kernel, **options):
+    return F.conv2d(x[None, None], kernel[None, None], **options)[0, 0]
+
+
+def _only_whole_windows(x, kernel, rate):
+    if min(x.shape) <= 2 * rate:
+        return torch.zeros(x.shape)
+    return F.pad(_conv(x, kernel, dilation=rate), (rate,) * 4)
+
+
+def _slices_to_the_end(x, kernel, rate):
+    padded = F.pad(x, (rate,) * 4)
+    return sum(kernel[a, b] * padded[a * rate :, b * rate :] for a, b in np.ndindex(3, 3))
+
+
+def _without_centre(x, kernel, rate):
+    return dilated_convolution(x, kernel, rate) - kernel[1, 1] * x
+
+
+def _spread_image(x, kernel, rate):
+    spread = torch.zeros([(side - 1) * rate + 1 for side in x.shape])
+    spread[::rate, ::rate] = x
+    return _conv(spread, kernel, padding=1)
+
+
+def _rates_by_search(extent):
+    for rates in product(range(1, 28), repeat=4):
+        if 1 + 2 * sum(rates) == extent and bool((_paths(rates) > 0).all()):
+            return rates
+
+
+def _paths(rates):
+    """How many paths lead to each pixel of a row, by torch."""
+    row = torch.zeros(2 * sum(rates) + 1).double()
+    row[sum(rates)] = 1
+    for rate in rates:
+        row = F.conv1d(row[None], torch.ones(1, 1, 3).double(), padding=rate, dilation=rate)[0]
+    return row
+
+
+def _share(side, rate):
+    return 1 + 2 * max(0, side - rate) / side
+
+
+def _tap_counts(h, w, rate):
+    ones = torch.ones(1, 1, h, w), torch.ones(1, 1, 3, 3)
+    return F.conv2d(*ones, padding=rate, dilation=rate)[0, 0]
+
+
+def _means(f, *axes):
+    return f.mean(axes, keepdim=True).expand(f.shape)
+
+
+def _all_whole(rates, t, n):
+    return all(r * t % n == 0 for r in rates)
+
+
+def _unless_whole(otherwise):
+    def answer(rates, t, n):
+        return same_view(rates, t, n) if _all_whole(rates, t, n) else otherwise(rates, t, n)
+
+    return answer
+
+
+def _raise_for(tested):
+    """A view that tests only the number ``tested(rates)`` for being whole."""
+
+    def answer(rates, t, n):
+        if tested(rates) * t % n:
+            raise ValueError("not whole")
+        return tuple(r * t // n for r in rates)
+
+    return answer
+
+
+def _halves(rates, t, n):
+    return tuple(r * t / n for r in rates)
+
+
+def _same_view_with_asserts(rates, t, n):
+    assert _all_whole(rates, t, n)
+    return same_view(rates, t, n)
+
+
+def _raise_for_coarser(rates, t, n):
+    if n > t:
+        raise ValueError("coarser")
+    return same_view(rates, t, n)
 
 
 WRONG = {
@@ -355,6 +528,231 @@ WRONG = {
         (lambda f, h, w: centre_crop(f, h, w)[0], "Batch and channels stay"),
         (lambda f, h, w: centre_crop(f, h, w).flip(0), "at image 0, channel 0, row 0, column 0"),
     ],
+    "receptive_field": [
+        (_extent(_grow_right, start=0), "starts at 0"),
+        (_extent(lambda k, s, d: k - 1), "dilation is missing"),
+        (_extent(lambda k, s, d: k * d - 1), "covers 5 cells, not 6"),
+        (_extent(lambda k, s, d: k * d), "first tap stands where"),
+        (_extent(lambda k, s, d: (k - 1) * d + 1, start=0), "windows overlap"),
+        (_extent(lambda k, s, d: (k - 1) * (d + 1)), "leave two between"),
+        (_extent(lambda k, s, d: k - 1 + d), "^((?!once).)*You add the dilation"),
+        (_extent(lambda k, s, d: k - 1 + d - 1), "dilation - 1 once"),
+        (_extent(_grow_right, stride_first=True), "before its own growth"),
+        (_extent(_grow_right, join=lambda stride, s: stride + s), "You add strides"),
+        (_extent(_grow_right, join=lambda stride, s: stride + s - 1), r"Size for \[\(7, 2, 1\).* you say 32, expected 39"),
+        (lambda layers: receptive_field(layers[::-1]), "last to the first"),
+        (_extent(lambda k, s, d: (k - 1) * d, join=lambda stride, s: 1), "strides are missing in the size"),
+        (_size_from(lambda layers: [(k, 1, d) for k, _, d in layers]), "strides are missing in the size"),
+        (_own_stride, "by its own stride"),
+        (_stride_before, "stride of one layer"),
+        (_size_from(lambda layers: [(k, s * d, d) for k, s, d in layers]), "does not carry over"),
+        (lambda layers: receptive_field(layers[-1:]), "Only the last layer"),
+        (_return_in_the_loop, "return inside the loop"),
+        (lambda layers: (np.prod([(k - 1) * d + 1 for k, _, d in layers]), 1), "Sizes do not multiply"),
+        (_stride_as(lambda layers: layers[-1][1]), "last layer's own"),
+        (_stride_as(lambda layers: sum(s for _, s, _ in layers)), "strides are not. You add them up"),
+        (_stride_as(lambda layers: receptive_field(layers[:-1])[1]), "before the last layer"),
+        (_stride_as(lambda layers: np.prod([s * d for _, s, d in layers])), "no map coarser"),
+        (_stride_as(lambda layers: 1), r"Stride for .*\(3, 2, 1\), \(3, 1, 1\)\]: you say 1, expected 2"),
+        (lambda layers: receptive_field(layers)[::-1], "swapped"),
+        (lambda layers: receptive_field(layers)[0], "one number"),
+        (lambda layers: [receptive_field(layers[: k + 1]) for k in range(len(layers))], "both of the last layer"),
+        (lambda layers: {"size": 3}, "no tensor of the dict"),
+        (lambda layers: (receptive_field(layers)[0] + 2, 1), r"Size for \[\(3, 1, 1\)\]: you say 5, expected 3"),
+    ],
+    "dilated_convolution": [
+        (lambda x, kernel, r: dilated_convolution(x, kernel.flip(0, 1), r), "flipped"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel.T, r), "transposed"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, 1), "^((?!rate -).)*1 apart, whatever"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, r + 1), r"rate \+ 1 apart"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, max(1, r - 1)), "rate - 1 apart"),
+        (lambda x, kernel, r: _conv(x, kernel, padding=(r, 1), dilation=(r, 1)), "Only the rows"),
+        (lambda x, kernel, r: _conv(x, kernel, padding=(1, r), dilation=(1, r)), "Only the columns"),
+        (lambda x, kernel, r: _conv(x, kernel, padding=1, dilation=r), "padded by 1"),
+        (lambda x, kernel, r: _conv(x, kernel, padding=r), "taps are 1 apart"),
+        (lambda x, kernel, r: _conv(x, kernel, dilation=r), "Nothing is padded"),
+        (lambda x, kernel, r: _conv(x, kernel, padding=2 * r, dilation=r), "padding is still there"),
+        (lambda x, kernel, r: _conv(x, kernel, padding=1, stride=r), "which is a stride"),
+        (lambda x, kernel, r: _conv(x[::r, ::r], kernel, padding=1), "which is a stride"),
+        (_spread_image, "spread the image"),
+        (lambda x, kernel, r: _conv(torch.kron(x, torch.eye(r)), kernel, padding=1), "spread the image"),
+        (_without_centre, "centre tap is missing"),
+        (_taps(lambda x, i, j: x[min(max(i, 0), len(x) - 1), min(max(j, 0), x.shape[1] - 1)]), "nearest edge pixel"),
+        (_taps(lambda x, i, j: x[i % len(x), j % x.shape[1]]), "from the other end"),
+        (_taps(_inside_but_the_first), "not 0 <"),
+        (_taps(_inside_and_one_more), "torch says: index .*look whether it is inside"),
+        (_taps(lambda x, i, j: x[i, j]), "torch says: index .*look whether it is inside"),
+        (_only_whole_windows, "give up the other eight"),
+        (_taps(_inside, offset=0), "starts at the pixel"),
+        (_taps(_inside, offset=-2), "ends at the pixel"),
+        (_taps(lambda x, i, j: _inside(x, i, j) or 0, put=lambda total, product: product), "Only the last tap"),
+        (_taps(_inside, put=lambda total, product: product), "wipes out the one before"),
+        (lambda x, kernel, r: dilated_convolution(x, torch.ones(3, 3), r), "weigh the same"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, r) / 9, "divided by nine"),
+        (_slices_to_the_end, "torch says: .*end at a"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, r)[None, None], r"size of x, \(H, W\)"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, r) + 1, "rate 3: at row 0, column 0 you have"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, min(r, 3)), "x 3 x 4, rate 5: at row 0, column 0 you have"),
+        (lambda x, kernel, r: dilated_convolution(x, kernel, r).long(), "fractions are lost"),
+        (lambda x, kernel, r: dilated_convolution(x.mul_(2), kernel, r), "changed a tensor"),
+    ],
+    "rates_without_holes": [
+        (lambda extent: [1, 2, 4, 8], "whatever the extent"),
+        (lambda extent: [1, 1, 1, extent // 2 - 3], r"\[1, 1, 1, 8\]: no path leads to the pixel 4 .* reach 3 to each side, .* at most 7; yours is 8"),
+        (lambda extent: [2, 2, 2, 2] if extent == 17 else rates_without_holes(extent), "the pixel 1 to the right. All rates are multiples of 2"),
+        (lambda extent: [2, 4, 6, 12] if extent == 49 else rates_without_holes(extent), "the pixel 1 to the right. All rates are multiples of 2"),
+        (lambda extent: [3, 4, 5, 6] if extent == 37 else rates_without_holes(extent), "the pixel 16 to the right. The smallest is 3"),
+        (lambda extent: rates_without_holes(2 * extent - 1) if extent < 41 else [1, 3, 9, 27], "they see 17 x 17. A path may go to the left and"),
+        (lambda extent: [extent // 4] * 4, "Extent 9, .* they see 17 x 17"),
+        (lambda extent: [extent // 8] * 3 + [extent // 2 - 3 * (extent // 8)], "no path leads"),
+        (lambda extent: [1, 2, 4, extent // 2 - 7], "smallest rate there is"),
+        (lambda extent: [extent // 2, 0, 0, 0], "smallest rate there is"),
+        (lambda extent: rates_without_holes(extent)[:3], "that is 3, not four"),
+        (lambda extent: [1] * (extent // 2), "Extent 11.* that is 5, not four"),
+        (lambda extent: [(extent - 1) / 8] * 4, "/ makes floats"),
+        (lambda extent: extent // 8, "not as int"),
+        (lambda extent: set(rates_without_holes(extent)), "not as set"),
+        (lambda extent: (rate for rate in rates_without_holes(extent)), "not as generator"),
+        (lambda extent: "1111", "whole numbers"),
+        (lambda extent: rates_without_holes(extent) if extent < 33 else None, "Extent 33: your function returns nothing"),
+        (lambda extent: [1, 1, extent // 4 - 1, extent // 2 - extent // 4 - 1], "no path leads"),
+        (lambda extent: np.cumsum([1, *rates_without_holes(extent)]), "that is 5, not four"),
+        (lambda extent: [1 + 2 * rate for rate in rates_without_holes(extent)], "they see 25 x 25"),
+    ],
+    "taps_inside": [
+        (lambda h, w, r: (1 + 2 * (h - r) / h) * (1 + 2 * (w - r) / w), "negative number"),
+        (lambda h, w, r: taps_inside(h, w, r) - 1, "centre tap is missing"),
+        (lambda h, w, r: taps_inside(h, w, r) / 9, "share of the nine"),
+        (lambda h, w, r: 100 * taps_inside(h, w, r) / 9, "per cent"),
+        (lambda h, w, r: _tap_counts(h, w, r).sum(), "sum over all positions"),
+        (lambda h, w, r: _tap_counts(h, w, r), "number for each position"),
+        (lambda h, w, r: _tap_counts(h, w, r).max(), "best position"),
+        (lambda h, w, r: _tap_counts(h, w, r).min(), "worst position"),
+        (lambda h, w, r: 9 * (_tap_counts(h, w, r) == 9).float().mean(), "only if all nine"),
+        (lambda h, w, r: (1 + max(0, h - r) / h) * (1 + max(0, w - r) / w), "two outer rows"),
+        (lambda h, w, r: 3 * _share(h, r), "columns are missing"),
+        (lambda h, w, r: 3 * _share(w, r), "rows are missing"),
+        (lambda h, w, r: _share(h, r), "three rows of taps"),
+        (lambda h, w, r: _share(w, r), "three columns of taps"),
+        (lambda h, w, r: _share(h, r) + _share(w, r), "not six: multiply"),
+        (lambda h, w, r: _share(h, r) + _share(w, r) - 1, "corner taps are missing"),
+        (lambda h, w, r: _share(h, r) ** 2, "height for both"),
+        (lambda h, w, r: _share(w, r) ** 2, "width for both"),
+        (lambda h, w, r: taps_inside(h, w, 2 * r), "not 2 . rate"),
+        (lambda h, w, r: (1 + 2 * max(0, h - r - 1) / h) * (1 + 2 * max(0, w - r - 1) / w), "too few"),
+        (lambda h, w, r: (1 + 2 * max(0, h - r + 1) / h) * (1 + 2 * max(0, w - r + 1) / w), "too many"),
+        (lambda h, w, r: taps_inside(h, w, 1), "1 apart, whatever"),
+        (lambda h, w, r: (1 + 2 * max(0, h - r) // h) * (1 + 2 * max(0, w - r) // w), "// rounded the shares"),
+        (lambda h, w, r: (1 + 2 * (max(0, h - r) // h)) * (1 + 2 * (max(0, w - r) // w)), "always say 1"),
+        (lambda h, w, r: 9, "always say 9"),
+        (lambda h, w, r: round(taps_inside(h, w, r)), "to a whole number"),
+        (lambda h, w, r: int(taps_inside(h, w, r)), "rounded down"),
+        (lambda h, w, r: round(taps_inside(h, w, r), 1), "one decimal"),
+        (lambda h, w, r: round(taps_inside(h, w, r), 2), "two decimals"),
+        (lambda h, w, r: (_share(h, r), _share(w, r)), "return one number"),
+        (lambda h, w, r: taps_inside(h, w, r) + 1, "Map 4 x 6, rate 1: you say 7.667, expected 6.667"),
+    ],
+    "image_pooling": [
+        (lambda f: f, "features themselves"),
+        (lambda f: f.clone(), "features themselves"),
+        (lambda f: _means(f, 0, 2, 3), "^((?!And each).)*images of the batch"),
+        (lambda f: _means(f, 0, 1, 2, 3), "images of the batch.* And each channel"),
+        (lambda f: torch.full_like(f, f.mean()), "And each channel"),
+        (lambda f: _means(f, 0), "batch alone"),
+        (lambda f: _means(f, 1, 2, 3), "over the channels, too"),
+        (lambda f: _means(f, 1), "channels alone"),
+        (lambda f: _means(f, 1, 2), "as if the channels came last"),
+        (lambda f: _means(f, 3), "Each row has"),
+        (lambda f: _means(f, 2), "Each column has"),
+        (lambda f: F.avg_pool2d(f, 3, stride=1, padding=1), "3x3 mean. The window"),
+        (lambda f: F.avg_pool2d(f, 3, stride=1, padding=1, count_include_pad=False), "3x3 mean without the padding"),
+        (lambda f: f.amax((2, 3), keepdim=True).expand(f.shape), "largest number"),
+        (lambda f: F.adaptive_max_pool2d(f, 1).expand(f.shape), "largest number"),
+        (lambda f: f.amin((2, 3), keepdim=True).expand(f.shape), "smallest number"),
+        (lambda f: f.sum((2, 3), keepdim=True).expand(f.shape), "sum of each map"),
+        (lambda f: f.mean((2, 3), keepdim=True), "expand_as"),
+        (lambda f: f.mean((2, 3)), "every cell of its map has to hold it"),
+        (lambda f: f.mean((2, 3)).expand(f.shape), "torch says: .*keepdim"),
+        (lambda f: f.mean((2, 3)) + torch.zeros_like(f), "torch says: .*keepdim"),
+        (lambda f: f - _means(f, 2, 3), "subtract"),
+        (lambda f: f + _means(f, 2, 3), "add the mean"),
+        (lambda f: _means(f.relu(), 2, 3), "before the mean"),
+        (lambda f: _means(f, 2, 3).relu(), "Negative means"),
+        (lambda f: f.mean((2, 3)).flatten().repeat(f.shape[2] * f.shape[3]).reshape(f.shape), "wrong cells"),
+        (lambda f: image_pooling(f).mean(0), "shape of the features"),
+        (lambda f: image_pooling(f)[:1], "shape of the features"),
+        (lambda f: image_pooling(f).flip(1), "at image 0, channel 0, row 0, column 0"),
+        (lambda f: image_pooling(f).round().int(), "fractions are lost"),
+        (lambda f: f.copy_(image_pooling(f).clone()), "changed a tensor"),
+    ],
+    "same_view": [
+        (lambda rates, t, n: rates, "change nothing"),
+        (lambda rates, t, n: tuple(r * n // t for r in rates), "upside down"),
+        (lambda rates, t, n: tuple(r * t for r in rates), "distances in input pixels"),
+        (lambda rates, t, n: tuple(r + t // n for r in rates), "You add. Twice"),
+        (lambda rates, t, n: tuple(r + t - n for r in rates), "difference of the strides"),
+        (lambda rates, t, n: tuple(r * t**2 // n**2 for r in rates), "ratio squared"),
+        (lambda rates, t, n: tuple(r * (t // n) for r in rates), "8 // 16 is rounded down"),
+        (lambda rates, t, n: tuple(r * 2 for r in rates), r"8 to 16: you return \(4, 8, 12\).* larger cells smaller ones"),
+        (lambda rates, t, n: tuple(r * 2 if n < t else r // 2 for r in rates), r"16 to 16: you return \(3,"),
+        (lambda rates, t, n: tuple(r // 2 if n > t else r * 2 if n < t else r for r in rates), r"32 to 8: you return \(6, 12\)"),
+        (lambda rates, t, n: tuple((2 * r + 1) * t // n // 2 for r in rates), r"\(3, 5, 7\). Expected \(2, 4, 6\)"),
+        (_halves, "/ makes floats"),
+        (lambda rates, t, n: [torch.tensor(r * t / n) for r in rates], "/ makes floats"),
+        (lambda rates, t, n: tuple(r * t // n for r in rates), r"rate 1 would become 0.5.* return \(0, 1, 1\)"),
+        (lambda rates, t, n: tuple(round(r * t / n) for r in rates), r"rate 1 would become 0.5.* return \(0, 1, 2\)"),
+        (lambda rates, t, n: tuple(max(1, r * t // n) for r in rates), r"return \(1, 1, 1\): raise"),
+        (lambda rates, t, n: tuple(-(-r * t // n) for r in rates), r"return \(1, 1, 2\): raise"),
+        (_unless_whole(_halves), r"return \(0.5, 1.0, 1.5\): raise"),
+        (_unless_whole(lambda *_: None), "You return None: raise ValueError"),
+        (_unless_whole(lambda *_: ValueError("not whole")), "return not whole: raise"),
+        (_raise_for(lambda rates: rates[0]), r"rate 5 would become 2.5.* return \(1, 2, 2\)"),
+        (_raise_for(lambda rates: rates[-1]), r"rate 3 would become 1.5.* return \(1, 1, 2\)"),
+        (_raise_for(sum), "rate 1 would become 0.5"),
+        (_same_view_with_asserts, "not AssertionError"),
+        (_raise_for_coarser, "whole ones, .* yet you raise"),
+        (lambda rates, t, n: same_view(rates, t, n)[:1], "you return 1 rates"),
+        (lambda rates, t, n: (r * t // n for r in rates), "not as generator"),
+        (lambda rates, t, n: map(int, rates), "not as map"),
+        (lambda rates, t, n: set(rates), "not as set"),
+        (lambda rates, t, n: rates[0] * t // n, "not as int"),
+    ],
+}  # fmt: skip
+
+# Right answers that go another way, or come as another type.
+RIGHT = {
+    "receptive_field": [
+        lambda layers: list(receptive_field(layers)),
+        lambda layers: torch.tensor(receptive_field(layers)),
+        lambda layers: (_size_from_the_back(layers), math.prod(s for _, s, _ in layers)),
+    ],
+    "dilated_convolution": [
+        _taps(_inside),
+        lambda x, kernel, r: _conv(x, kernel, padding=r, dilation=r),
+        lambda x, kernel, r: dilated_convolution(x, kernel, r).numpy(),
+    ],
+    "rates_without_holes": [
+        _rates_by_search,
+        lambda extent: tuple(rates_without_holes(extent)[::-1]),
+        lambda extent: np.array(rates_without_holes(extent)),
+        lambda extent: torch.tensor(rates_without_holes(extent)),
+        lambda extent: [1, 9, 2, 2] if extent == 29 else rates_without_holes(extent),
+    ],
+    "taps_inside": [
+        lambda h, w, r: _tap_counts(h, w, r).mean(),
+        lambda h, w, r: _tap_counts(h, w, r).mean().item(),
+        lambda h, w, r: [taps_inside(w, h, r)],
+    ],
+    "image_pooling": [
+        lambda f: F.adaptive_avg_pool2d(f, 1) + torch.zeros_like(f),
+        lambda f: f.flatten(2).mean(2)[..., None, None].repeat(1, 1, *f.shape[2:]),
+        lambda f: np.broadcast_to(f.numpy().mean((2, 3), keepdims=True), f.shape).copy(),
+    ],
+    "same_view": [
+        lambda rates, t, n: list(same_view(rates, t, n)),
+        lambda rates, t, n: torch.tensor(same_view(rates, t, n)),
+        lambda rates, t, n: np.array(same_view(rates, t, n)),
+    ],
 }  # fmt: skip
 
 
@@ -362,6 +760,32 @@ WRONG = {
 def test_the_solution_passes(name, capsys):
     check(name, EXERCISES[name].solve)
     assert capsys.readouterr().out.startswith(f"{name}: right.")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers]
+)
+def test_other_right_answers_pass(name, answer, capsys):
+    check(name, answer)
+    assert capsys.readouterr().out.startswith(f"{name}: right.")
+
+
+def test_a_hole_is_where_no_path_of_torch_leads(capsys):
+    generator = np.random.default_rng(0)
+    holes = 0
+    for rates in generator.integers(1, 11, (60, 4)).tolist():
+        reach = sum(rates)
+
+        def answer(extent, rates=rates, reach=reach):
+            return rates if extent == 1 + 2 * reach else rates_without_holes(extent)
+
+        check("rates_without_holes", answer)
+        line = capsys.readouterr().out
+        unseen = (_paths(rates)[reach:] == 0).nonzero()[:, 0].tolist()
+        holes += bool(unseen)
+        expected = f"no path leads to the pixel {unseen[0]} to" if unseen else "right. No hole"
+        assert expected in line
+    assert 10 < holes < 50
 
 
 @pytest.mark.parametrize(

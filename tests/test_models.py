@@ -57,19 +57,15 @@ def test_output_stride_sets_the_size_of_the_deepest_map(images, stride):
 
 @pytest.mark.parametrize("stride", [16, 8, 4])
 def test_same_weights_give_the_same_numbers_at_the_old_positions(stride):
-    """Remove a stride, dilate what follows: away from the border nothing changes but the density."""
+    """Remove a stride, dilate what follows: nothing changes but the density, borders included."""
     torch.manual_seed(0)
     sparse, dense = Encoder().eval(), Encoder(output_stride=stride).eval()
     dense.load_state_dict(sparse.state_dict())
-    # Large enough that the middle of the coarsest map sees no padding.
-    images = torch.rand(1, 3, 512, 512)
+    images = torch.rand(1, 3, 96, 160)
     with torch.inference_mode():
         want, got = sparse(images)[-1], dense(images)[-1]
     step = 32 // stride
-    middle = slice(6, 10)
-    torch.testing.assert_close(
-        got[..., ::step, ::step][..., middle, middle], want[..., middle, middle]
-    )
+    torch.testing.assert_close(got[..., ::step, ::step], want)
 
 
 def test_pool_without_stride_holds_the_strided_values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -51,3 +52,33 @@ def compare(got: Tensor, want: Tensor, wrong: dict[str, Tensor], case: str) -> N
     axes = ("image", "channel", "row", "column")[-want.ndim :]
     at = ", ".join(f"{axis} {k}" for axis, k in zip(axes, place, strict=True))
     raise Mistake(f"{case}: at {at} you have {got[place]:.3g}, expected {want[place]:.3g}.")
+
+
+def whole_numbers(result: Any) -> list[int]:
+    """`result` as a list; `Mistake` unless it is a tuple, list or array of whole numbers."""
+    try:
+        items = [result[k] for k in range(len(result))]
+    except (TypeError, LookupError):
+        kind = type(result).__name__
+        raise Mistake(f"Return the rates in a tuple or a list, not as {kind}.") from None
+    try:
+        return [operator.index(item) for item in items]
+    except TypeError:
+        raise Mistake(
+            f"Rates are whole numbers, you return {items}: / makes floats, // does not."
+        ) from None
+
+
+def explain(got: Tensor, want: Tensor, wrong: dict[str, Tensor], cases: list[str]) -> None:
+    """Raise `Mistake` unless the numbers `got` for all `cases` are those that we `want`.
+
+    It says the message of the `wrong` numbers that they are, or names the first case that is off.
+    """
+    unequal = ~torch.isclose(got, want)
+    if not unequal.any():
+        return
+    for message, result in wrong.items():
+        if torch.allclose(got, result):
+            raise Mistake(message)
+    k = int(unequal.nonzero()[0])
+    raise Mistake(f"{cases[k]}: you say {got[k]:.4g}, expected {want[k]:.4g}.")

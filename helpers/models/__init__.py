@@ -7,12 +7,27 @@ from functools import partial
 
 from torch import nn
 
+from helpers.models.deeplab import DeepLab
+from helpers.models.dilated import DilatedStack
 from helpers.models.encoder import Encoder
 from helpers.models.fcn import FCN
 from helpers.models.unet import ShuffledUNet, UNet
 from helpers.upsampling import UPSAMPLERS
 
-__all__ = ["FCN", "MODELS", "Encoder", "ShuffledUNet", "UNet", "build", "count_parameters"]
+__all__ = [
+    "FCN",
+    "MODELS",
+    "DeepLab",
+    "DilatedStack",
+    "Encoder",
+    "ShuffledUNet",
+    "UNet",
+    "build",
+    "count_parameters",
+]
+
+RATE_PATTERNS = ((1, 1, 1, 1), (2, 2, 2, 2), (1, 2, 4, 8), (4, 4, 4, 4), (1, 2, 5, 8))
+"""Rates that notebook 05 compares; the last two reach equally far, with holes and without."""
 
 
 def colour_classifier(num_classes: int, hidden: int = 32) -> nn.Sequential:
@@ -34,6 +49,19 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "unet": UNet,
     "unet_shuffled": ShuffledUNet,
     **{f"fcn32s_{u}": partial(FCN, upsampler=u) for u in UPSAMPLERS if u != "bilinear"},
+    **{
+        "dilated_" + "".join(map(str, rates)): partial(DilatedStack, rates=rates)
+        for rates in RATE_PATTERNS
+    },
+    "deeplabv3": partial(DeepLab, decoder=False),
+    "deeplabv3_nocontext": partial(DeepLab, decoder=False, rates=(), image_pooling=False),
+    "deeplabv3plus": DeepLab,
+    "deeplabv3plus_nocontext": partial(DeepLab, rates=(), image_pooling=False),
+    "deeplabv3plus_norates": partial(DeepLab, rates=()),
+    "deeplabv3plus_nopooling": partial(DeepLab, image_pooling=False),
+    "deeplabv3plus_paper_rates": partial(DeepLab, rates=(6, 12, 18)),
+    "deeplabv3plus_stride32": partial(DeepLab, output_stride=32),
+    "deeplabv3plus_stride8": partial(DeepLab, output_stride=8, rates=(2, 4, 6)),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,7 +36,8 @@ class Halve(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
-            x = F.pad(x, (0, self.dilation, 0, self.dilation), mode="replicate")
+            # Nothing beyond the border wins, as where windows are cut off at it.
+            x = F.pad(x, (0, self.dilation, 0, self.dilation), value=-math.inf)
         return F.max_pool2d(x, 2, self.stride, dilation=self.dilation)
 
 

@@ -1,7 +1,15 @@
 """Interactive figures: one file per widget, its browser half (``.js``, ``.css``) beside it."""
 
+from helpers.widgets.branch_explorer import BranchExplorer
 from helpers.widgets.mask_overlay import MaskOverlay
+from helpers.widgets.receptive_field_explorer import ReceptiveFieldExplorer
 from helpers.widgets.skip_explorer import SkipExplorer
 from helpers.widgets.upsampling_explorer import UpsamplingExplorer
 
-__all__ = ["MaskOverlay", "SkipExplorer", "UpsamplingExplorer"]
+__all__ = [
+    "BranchExplorer",
+    "MaskOverlay",
+    "ReceptiveFieldExplorer",
+    "SkipExplorer",
+    "UpsamplingExplorer",
+]
