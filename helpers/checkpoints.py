@@ -51,10 +51,17 @@ RECIPES: dict[str, Recipe] = {
     if name != "colour"
 }
 
-LADDER = ("colour", "fcn32s", "fcn16s", "fcn8s", "fcn4s", "unet_noskip", "unet")
+LADDER = (
+    "colour", "fcn32s", "fcn16s", "fcn8s", "fcn4s", "unet_noskip", "unet",
+    "dilated_1111", "dilated_1248", "deeplabv3", "deeplabv3plus", "stack_aspp",
+)  # fmt: skip
 """The rungs of the course, in its order."""
 
-SHIPPED_NETWORKS = (*LADDER, "fcn32s_transposed_k3")
+SHIPPED_NETWORKS = (
+    *LADDER,
+    "fcn32s_transposed_k3",
+    *(name for name in models.MODELS if name.startswith("dilated_") and name not in LADDER),
+)
 """The networks whose weights come with the course."""
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from scipy import stats
 from torch import nn
@@ -18,8 +17,7 @@ from torch import nn
 from helpers import checkpoints, datasets, models, plots, training
 from helpers.files import replacing
 from helpers.metrics import SegmentationScores
-from helpers.models.fcn import normalize
-from helpers.upsampling import checkerboard
+from helpers.probes import cue_accuracy, flat_pattern, lonely_cells
 
 RUNS = Path(__file__).resolve().parent.parent / "data" / "study" / "runs.json"
 """Rows of repeated runs, which take too long for a notebook."""
@@ -87,30 +85,17 @@ def _run(recipe: checkpoints.Recipe, name: str, progress: bool) -> dict:
     if history.interrupted:
         raise KeyboardInterrupt(f"training of {name} was broken off: its row was not written")
     result = _scored(name, model, test, round(history.seconds, 1))
+    if isinstance(test, datasets.Streets):
+        result["cue_accuracy"] = cue_accuracy(model, test)
+    if isinstance(model, models.DilatedStack):
+        result["lonely_cells"] = lonely_cells(model, test)
+    if isinstance(model, models.DeepLab) and model.encoder.output_stride == 16:
+        dense = training.evaluate(model.at_stride(8), test)
+        result["at_stride_8"] = {"miou": dense.mean_iou, "trimap_iou_2": dense.trimap_iou[2]}
     if isinstance(model, models.FCN) and model.doublings:
         start = checkpoints.new_model(recipe, len(test.classes))
         result["flat_pattern"] = [flat_pattern(net, test) for net in (start, model)]
     return result
-
-
-@torch.inference_mode()
-def flat_pattern(model: models.FCN, dataset: torch.utils.data.Dataset) -> float:
-    """The checkerboard that the upsampling of `model` adds to flat maps of scores, 0 to 1.
-
-    Flat maps, because whatever varies in the answer is then the upsampling's doing. Every 16th cell
-    that `model` scores on the images of `dataset` is spread over a map of 5 x 5 such cells; the
-    middle one of the upsampled map is measured by `helpers.upsampling.checkerboard`, less the mean
-    over the classes, which a softmax does not see.
-    """
-    images, _ = datasets.as_tensors(dataset)
-    parts = images.to(next(model.parameters()).device).split(50)
-    model.eval()
-    cells = torch.cat([model.score(model.encoder(normalize(part))[-1]) for part in parts])
-    cells = cells.permute(0, 2, 3, 1).reshape(-1, cells.shape[1], 1, 1)[::16]
-    stride = model.encoder.output_stride
-    maps = model.enlarge(cells.expand(-1, -1, 5, 5), (5 * stride, 5 * stride))
-    middle = maps[..., 2 * stride : 3 * stride, 2 * stride : 3 * stride]
-    return checkerboard(middle - middle.mean(1, keepdim=True), stride)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -122,6 +107,20 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
         raise ValueError(f"values must hold at least 2 runs, got {len(values)}")
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return float(np.mean(values)), float(half)
+
+
+def verdict(scores: Sequence[float], others: Sequence[float]) -> tuple[float, float, str]:
+    """Does a change help? Mean of the paired differences, half its 95 % interval, and a word.
+
+    `scores` were reached with the change and `others` without it, seed by seed. The word is "helps"
+    or "hurts" when the interval leaves out zero, else "not distinguishable". Raises ``ValueError``
+    when the two differ in length or hold fewer than two values.
+    """
+    if len(scores) != len(others):
+        raise ValueError(f"scores and others must pair up, got {len(scores)} and {len(others)}")
+    mean, half = interval([a - b for a, b in zip(scores, others, strict=True)])
+    word = "not distinguishable" if abs(mean) <= half else "helps" if mean > 0 else "hurts"
+    return mean, half, word
 
 
 @functools.cache
@@ -162,11 +161,11 @@ def as_markdown(rows: list[dict], digits: int = 2) -> str:
 
 
 def overview(count: int = 4) -> Figure:
-    """A picture of the ladder: scenes in columns; image, truth and every rung's mask in rows."""
+    """A picture of the ladder: scenes in columns; image, truth and masks of six rungs in rows."""
     test = datasets.load("streets", "test", count=count)
     images, masks = datasets.as_tensors(test)
     rows = {"image": [plots.as_picture(x) for x in images], "truth": masks}
-    for name in checkpoints.LADDER:
+    for name in ("colour", "fcn32s", "fcn8s", "unet", "dilated_1248", "stack_aspp"):
         rows[name] = training.predict_masks(checkpoints.load_or_train(name).model, images)
     figure, axes = plots.plt.subplots(len(rows), count, figsize=(2.6 * count, 2 * len(rows)))
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from nbformat import NotebookNode, v4
@@ -20,3 +20,13 @@ def new_notebook() -> Callable[..., NotebookNode]:
         )
 
     return build
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A headless Chromium, or a skipped test where Playwright is not installed."""
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from browser import chromium
+
+    with chromium() as running:
+        yield running

@@ -11,7 +11,6 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 import torch
 from browser import (
     bare_page,
-    chromium,
     colors,
     lab,
     poll,
@@ -52,12 +51,6 @@ H, W = 64, 88  # the map covers 64 x 96: 4 x 6 cells of 16 pixels
 NAMES = ["1x1", "rate 1", "rate 2", "rate 3", "image pooling"]
 INKS = re.findall(r'"M[^"]*", "(#[0-9a-f]{6})"\]', BranchExplorer._esm)
 MARGIN = 44  # pixels round the photo: half its longer side
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

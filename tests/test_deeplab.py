@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.models import DeepLab, DilatedStack, Encoder, count_parameters
+from helpers.models import DeepLab, DilatedStack, Encoder, StackWithASPP, count_parameters
 from helpers.models.deeplab import ASPP, ImagePooling, enlarge
 from helpers.models.encoder import WIDTHS
 
@@ -61,6 +61,15 @@ def test_a_stack_of_stride_1_reads_what_its_rates_span(rates):
     model(image.requires_grad_())[0, 0, middle, middle].backward()
     rows = image.grad.abs().sum((0, 1, 3)).nonzero()[:, 0]
     assert (rows[0], rows[-1]) == (middle - reach, middle + reach)
+
+
+def test_an_aspp_on_a_stack_scores_the_mixed_map(images):
+    model = StackWithASPP(3, (2, 5), width=6).eval()
+    assert model.context.names == ("1x1", "rate 2", "rate 5", "image pooling")
+    with torch.inference_mode():
+        cells = model.layers(model.stem((images - 0.45) / 0.25))
+        torch.testing.assert_close(model.cell_scores(images), model.score(model.context(cells)))
+    assert StackWithASPP(3, (), False).context.names == ("1x1",)
 
 
 def test_the_map_of_an_aspp_is_its_branches_mixed():

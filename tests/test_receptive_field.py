@@ -191,6 +191,14 @@ def test_a_classifier_sees_the_whole_image():
     assert field.box(0, 0) == (0, 0, 64, 96)
 
 
+def test_a_field_says_what_it_is():
+    wide = nn.Conv2d(3, 4, (3, 5), stride=(2, 1))
+    assert str(theoretical(wide, (32, 40))) == "3 x 5 pixels, stride 2 x 1"
+    assert str(theoretical(build("fcn32s", 4).encoder, (64, 64))[1]) == "12 x 12 pixels, stride 2"
+    pooled = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
+    assert str(theoretical(pooled, (32, 40))).startswith("the whole image")
+
+
 def test_a_dictionary_of_maps_gives_a_field_for_each():
     model = torchvision.models.segmentation.fcn_resnet50(
         weights=None, weights_backbone=None, aux_loss=True

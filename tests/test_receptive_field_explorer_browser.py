@@ -11,7 +11,6 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 import torch
 from browser import (
     bare_page,
-    chromium,
     colors,
     encode,
     lab,
@@ -46,12 +45,6 @@ grey = np.random.default_rng(0).random((2, 1, 6, 8), np.float32)
 images = grey.repeat(3, 1).repeat(8, 2).repeat(8, 3)
 """
 H, W = 48, 64
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

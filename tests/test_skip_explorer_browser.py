@@ -8,7 +8,6 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from browser import (
     bare_page,
-    chromium,
     lab,
     poll,
     run_all,
@@ -40,12 +39,6 @@ truths = rng.choice([0, 1, 2, 3, 4, 5, 7], (3, 5, 7)).repeat(8, 1).repeat(8, 2)
 truths[1, :8, :8] = 255
 """
 H, W = 40, 56
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

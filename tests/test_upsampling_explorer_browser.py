@@ -11,7 +11,6 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 import torch
 from browser import (
     bare_page,
-    chromium,
     lab,
     poll,
     run_all,
@@ -35,12 +34,6 @@ EVERY = [
 ]
 CELLS = np.random.default_rng(0).random((6, 6)).round(3)
 RESULT = "document.querySelector('form').result"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

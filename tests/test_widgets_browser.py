@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from browser import (
     bare_page,
-    chromium,
     lab,
     poll,
     run_all,
@@ -38,12 +37,6 @@ truths[1, :2, :3] = 255
 images = rng.random((3, 3, 24, 128), np.float32)
 predictions = {"shifted": np.roll(truths, 3, 2) % 8, "sky": np.zeros_like(truths)}
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import nn
 
-from helpers.models.deeplab import DeepLab
+from helpers.models.deeplab import DeepLab, StackWithASPP
 from helpers.models.dilated import DilatedStack
 from helpers.models.encoder import Encoder
 from helpers.models.fcn import FCN
@@ -21,6 +21,7 @@ __all__ = [
     "DilatedStack",
     "Encoder",
     "ShuffledUNet",
+    "StackWithASPP",
     "UNet",
     "build",
     "count_parameters",
@@ -53,6 +54,8 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
         "dilated_" + "".join(map(str, rates)): partial(DilatedStack, rates=rates)
         for rates in RATE_PATTERNS
     },
+    "stack_aspp": StackWithASPP,
+    "stack_nocontext": partial(StackWithASPP, aspp_rates=(), image_pooling=False),
     "deeplabv3": partial(DeepLab, decoder=False),
     "deeplabv3_nocontext": partial(DeepLab, decoder=False, rates=(), image_pooling=False),
     "deeplabv3plus": DeepLab,

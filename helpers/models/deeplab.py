@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.models.dilated import check_rates
+from helpers.models.dilated import DilatedStack, check_rates
 from helpers.models.encoder import WIDTHS, Encoder, conv_bn_relu
 from helpers.models.fcn import prepare, upsample
 
@@ -173,3 +173,21 @@ class DeepLab(nn.Module):
         copy.shift = self.shift + (old - output_stride) / 2
         copy.to(self.score.weight).load_state_dict(self.state_dict())
         return copy.train(self.training)
+
+
+class StackWithASPP(DilatedStack):
+    """A stack that sees little, and an ASPP on its map: 22 pixels, then `aspp_rates` times two.
+
+    A trunk for the question when an ASPP helps: that of `DeepLab` sees the whole scene anyway.
+    With ``aspp_rates=()`` and no pooling the ASPP sees single cells only: the control.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        aspp_rates: tuple[int, ...] = (4, 8, 16),
+        image_pooling: bool = True,
+        width: int = 32,
+    ):
+        super().__init__(num_classes, width=width)
+        self.context = ASPP(width, width, aspp_rates, image_pooling)

@@ -51,6 +51,7 @@ class DilatedStack(nn.Module):
                 )
             )
         self.layers = nn.Sequential(*(conv_bn_relu(width, width, rate) for rate in self.rates))
+        self.context = nn.Identity()
         self.score = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class DilatedStack(nn.Module):
             raise ValueError(
                 f"images must have sides that {self.stride} divides, got {height} x {width}"
             )
-        return self.score(self.layers(self.stem(normalize(images))))
+        return self.score(self.context(self.layers(self.stem(normalize(images)))))
 
 
 def check_rates(rates: tuple[int, ...]) -> tuple[int, ...]:

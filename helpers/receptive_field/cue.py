@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from helpers.classes import IGNORE_INDEX, ClassSet
 from helpers.datasets import SegmentationDataset, as_tensors
-from helpers.training import predict_logits
+from helpers.training import choose_precision, predict_logits
 
 CUE = ClassSet(("red marker", "blue marker"), ("#D55E00", "#0072B2"))
 SIDE = 41
@@ -81,7 +81,9 @@ def functional(model: nn.Module, patches: CuePatches) -> Tensor:
     """
     images, masks = as_tensors(patches)
     middle = (..., SIDE // 2, SIDE // 2)
-    return predict_logits(model, images, batch_size=500)[middle].argmax(1) == masks[middle]
+    precision = choose_precision(next(model.parameters()).device)
+    logits = predict_logits(model, images, batch_size=100, precision=precision)
+    return logits[middle].argmax(1) == masks[middle]
 
 
 def _checked(count: int, seed: int) -> np.random.Generator:

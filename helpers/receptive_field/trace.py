@@ -54,6 +54,10 @@ class ReceptiveField:
         """Every output cell sees all of the image, whatever its size."""
         return math.isinf(self.size[0])
 
+    def __str__(self) -> str:
+        size = "the whole image" if self.whole_image else "{} x {} pixels".format(*self.size)
+        return f"{size}, stride " + " x ".join(f"{s:g}" for s in dict.fromkeys(self.stride))
+
     def taps(self, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows ``bool (H,)`` and columns ``bool (W,)`` that output cell (`row`, `column`) depends on.
 
