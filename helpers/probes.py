@@ -48,7 +48,11 @@ def lonely_cells(model: models.DilatedStack, dataset: torch.utils.data.Dataset) 
     images, _ = datasets.as_tensors(dataset)
     parts = images.to(next(model.parameters()).device).split(50)
     model.eval()
-    cells = torch.cat([model.cell_scores(part).argmax(1) for part in parts])
+    return lonely(torch.cat([model.cell_scores(part).argmax(1) for part in parts]))
+
+
+def lonely(cells: torch.Tensor) -> float:
+    """Share of the classes ``(N, h, w)`` away from the border that no neighbour has."""
     inner = cells[:, 1:-1, 1:-1]
     around = cells[:, :-2, 1:-1], cells[:, 2:, 1:-1], cells[:, 1:-1, :-2], cells[:, 1:-1, 2:]
     return torch.stack([inner != other for other in around]).all(0).float().mean().item()

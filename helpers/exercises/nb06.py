@@ -67,6 +67,7 @@ def check_taps_inside(answer) -> str:
         "The four corner taps are missing.": rows + columns - 1,
         "You use the height for both axes.": rows**2,
         "You use the width for both axes.": columns**2,
+        "The corner taps need room along both axes, the four others along one only: count these apart.": 1 + 8 * ((rows - 1) / 2) * ((columns - 1) / 2),
         "The outer taps are `rate` from the centre, not 2 * rate.": inside(2 * rate).prod(0),
         "One position too few: of 4 rows, 3 have a row below them at rate 1.": inside(rate + 1).prod(0),
         "One position too many: of 4 rows, 3 have a row below them at rate 1.": inside(rate - 1).prod(0),
@@ -151,7 +152,7 @@ def check_image_pooling(answer) -> str:
             wrong[f"{batch} And each channel."] = mean(0, 1, 2, 3)
             wrong["The mean runs over the batch alone. Take it over axes 2 and 3."] = mean(0)
         compare(got, want, wrong, case)
-    return "The same numbers as nn.AdaptiveAvgPool2d(1), once more to every cell."
+    return "The same numbers as nn.AdaptiveAvgPool2d(1), copied to every cell."
 
 
 def same_view(rates, trained_stride, new_stride):
@@ -184,9 +185,11 @@ def check_same_view(answer) -> str:
         case = f"{rates}, stride {old} to {new}"
         try:
             got = tuple(whole_numbers(run(answer, rates, old, new)))
+        except TypeError:
+            raise Mistake("rates is a tuple: go through it, rate by rate.") from None
         except ValueError as error:
             raise Mistake(
-                f"{case}: these rates become whole ones, {want}, yet you raise ValueError: {error}"
+                f"{case}: these rates become whole ones, {want}, yet you raise ValueError({error})."
             ) from error
         pixels = tuple(rate * old for rate in rates)
         wrong = {

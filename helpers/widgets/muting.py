@@ -191,7 +191,9 @@ class MutingExplorer(Still):
             below.imshow(mark_wrong(photo, mask, truth))
         for ax in axes.flat:
             ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
+            ax.spines[:].set(
+                visible=True, color="grey", linewidth=0.5
+            )  # white errors on white paper
         print_legend(figure, self.legend, len(choices) + 1)
         return figure
 
