@@ -72,6 +72,16 @@ def test_an_aspp_on_a_stack_scores_the_mixed_map(images):
     assert StackWithASPP(3, (), False).context.names == ("1x1",)
 
 
+def test_a_rate_may_come_twice_and_has_weights_of_its_own():
+    aspp = ASPP(4, 3, (2, 1, 2, 2), image_pooling=False).eval()
+    assert aspp.names == ("1x1", "rate 2", "rate 1", "rate 2'", "rate 2''")
+    parts = aspp.responses(torch.rand(1, 4, 7, 7))
+    assert len(parts) == 5
+    assert not torch.equal(parts["rate 2"], parts["rate 2'"])
+    aspp(torch.rand(1, 4, 7, 7)).sum().backward()
+    assert all(weight.grad is not None for weight in aspp.parameters())
+
+
 def test_the_map_of_an_aspp_is_its_branches_mixed():
     aspp = ASPP(6, 5, (2, 3), image_pooling=True).eval()
     x = torch.rand(2, 6, 9, 11)

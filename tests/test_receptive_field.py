@@ -23,6 +23,7 @@ def all_of_the_window(x, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     """In place of max pooling: the sum of its window, so that the gradient reaches every cell."""
     size = torch_max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode).shape[2:]
     ones = torch.ones(x.shape[1], 1, kernel_size, kernel_size, dtype=x.dtype)
+    x = x.where(x.isfinite(), 0)  # padding that is never the maximum
     more = F.pad(x, (padding, 9 + padding, padding, 9 + padding))
     summed = F.conv2d(more, ones, None, stride or kernel_size, 0, dilation, groups=x.shape[1])
     return summed[..., : size[0], : size[1]] / kernel_size**2

@@ -63,7 +63,12 @@ class ASPP(nn.Module):
     ):
         super().__init__()
         self.rates = check_rates(rates)
-        self.names = ("1x1", *(f"rate {rate}" for rate in self.rates))
+        self.names = ("1x1",)
+        for rate in self.rates:  # a rate may come twice: its branches are told apart by primes
+            name = f"rate {rate}"
+            while name in self.names:
+                name += "'"
+            self.names += (name,)
         layers = [_conv1x1_bn_relu(in_channels, out_channels)]
         layers += [conv_bn_relu(in_channels, out_channels, rate) for rate in self.rates]
         if image_pooling:
