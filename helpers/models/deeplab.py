@@ -17,14 +17,6 @@ LOW_LEVEL_WIDTH = 24
 """The low-level map is squeezed to fewer channels than what it joins (v3+, section 4.1)."""
 
 
-def _conv1x1_bn_relu(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
-
-
 def enlarge(maps: Tensor, size: tuple[int, int], shift: float) -> Tensor:
     """Bilinear to `size` like `upsample`, then `shift` rows down and columns to the right.
 
@@ -44,7 +36,7 @@ class ImagePooling(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int):
-        super().__init__(nn.AdaptiveAvgPool2d(1), _conv1x1_bn_relu(in_channels, out_channels))
+        super().__init__(nn.AdaptiveAvgPool2d(1), conv_bn_relu(in_channels, out_channels, kernel=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).expand(-1, -1, *x.shape[-2:])
@@ -69,13 +61,13 @@ class ASPP(nn.Module):
             while name in self.names:
                 name += "'"
             self.names += (name,)
-        layers = [_conv1x1_bn_relu(in_channels, out_channels)]
+        layers = [conv_bn_relu(in_channels, out_channels, kernel=1)]
         layers += [conv_bn_relu(in_channels, out_channels, rate) for rate in self.rates]
         if image_pooling:
             self.names += ("image pooling",)
             layers.append(ImagePooling(in_channels, out_channels))
         self.layers = nn.ModuleList(layers)
-        self.mix = _conv1x1_bn_relu(len(layers) * out_channels, out_channels)
+        self.mix = conv_bn_relu(len(layers) * out_channels, out_channels, kernel=1)
 
     @property
     def branches(self) -> dict[str, nn.Module]:
@@ -130,7 +122,7 @@ class DeepLab(nn.Module):
         self.decoder = nn.ModuleDict()
         if decoder:
             low = widths[LOW_LEVEL_STAGE]
-            self.decoder["squeeze"] = _conv1x1_bn_relu(low, LOW_LEVEL_WIDTH)
+            self.decoder["squeeze"] = conv_bn_relu(low, LOW_LEVEL_WIDTH, kernel=1)
             self.decoder["refine"] = nn.Sequential(
                 conv_bn_relu(BRANCH_WIDTH + LOW_LEVEL_WIDTH, BRANCH_WIDTH),
                 conv_bn_relu(BRANCH_WIDTH, BRANCH_WIDTH),

@@ -59,14 +59,13 @@ class DilatedStack(nn.Module):
 
     def cell_scores(self, images: Tensor) -> Tensor:
         """Logits ``(N, num_classes, H / stride, W / stride)``, before they are enlarged."""
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
+        normal = normalize(images)
         height, width = images.shape[-2:]
         if height % self.stride or width % self.stride:
             raise ValueError(
                 f"images must have sides that {self.stride} divides, got {height} x {width}"
             )
-        return self.score(self.context(self.layers(self.stem(normalize(images)))))
+        return self.score(self.context(self.layers(self.stem(normal))))
 
 
 def check_rates(rates: tuple[int, ...]) -> tuple[int, ...]:

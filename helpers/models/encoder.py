@@ -13,10 +13,15 @@ WIDTHS = (16, 32, 48, 64, 96, 128)
 OUTPUT_STRIDES = (32, 16, 8, 4)
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
-    """3x3 convolution that keeps the size, batch normalisation, ReLU."""
+def conv_bn_relu(
+    in_channels: int, out_channels: int, dilation: int = 1, kernel: int = 3
+) -> nn.Sequential:
+    """Convolution with an odd `kernel` that keeps the size, batch normalisation, ReLU."""
+    padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False),
+        nn.Conv2d(
+            in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False
+        ),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )

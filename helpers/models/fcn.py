@@ -87,11 +87,14 @@ def upsample(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 def prepare(images: Tensor) -> Tensor:
     """Images as an `Encoder` takes them: checked, normalised, padded until 32 divides both sides."""
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
     return pad_to_multiple(normalize(images))
 
 
 def normalize(images: Tensor) -> Tensor:
-    """[0, 1] to about zero mean and unit variance: the usual photograph has 0.45 +- 0.25."""
+    """[0, 1] to about zero mean and unit variance: the usual photograph has 0.45 +- 0.25.
+
+    Raises ``ValueError`` unless images are ``(N, 3, H, W)``.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (N, 3, H, W), got {tuple(images.shape)}")
     return (images - 0.45) / 0.25
