@@ -16,7 +16,7 @@ help:
 	@echo "make train   train all shipped weights anew"
 	@echo "make ladder  score the shipped networks on the test split"
 	@echo "make camvid  download the real street photographs (about 180 MB)"
-	@echo "make bench   compare scores, scenes and networks with those of peers"
+	@echo "make bench   compare scores, scenes, the CRF and networks with those of peers"
 
 lab: $(VENV)/.lab
 	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
@@ -47,6 +47,7 @@ camvid: $(VENV)/.lab
 bench: $(VENV)/.bench
 	$(RUN) -m benchmarks.bench_metrics
 	$(RUN) -m benchmarks.bench_scenes
+	$(RUN) -m benchmarks.bench_crf
 	$(RUN) -m benchmarks.bench_networks
 
 lint: $(VENV)/.test

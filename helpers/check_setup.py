@@ -30,6 +30,7 @@ PACKAGES = {
     "matplotlib": "matplotlib",
     "safetensors": "safetensors",
     "tqdm": "tqdm",
+    "joblib": "joblib",
     "ipywidgets": "ipywidgets",
     "anywidget": "anywidget",
     "pydensecrf2": "pydensecrf.densecrf",
