@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers import crf
 from helpers.exercises import EXERCISES, check, hint, solution
 from helpers.exercises.nb01 import iou, one_hot, resize_mask
 from helpers.exercises.nb02 import ceiling_mask, convolution_from_linear, output_size
@@ -19,6 +20,7 @@ from helpers.exercises.nb03 import pixel_shuffle, source_position, transposed_co
 from helpers.exercises.nb04 import add_skip, centre_crop, unet_step
 from helpers.exercises.nb05 import dilated_convolution, rates_without_holes, receptive_field
 from helpers.exercises.nb06 import image_pooling, same_view, taps_inside
+from helpers.exercises.nb07 import as_penalty, choose_srgb, potts_update
 
 
 def _channels_last(linear, channels, height, width):
@@ -337,6 +339,79 @@ def _raise_for_coarser(rates, t, n):
     if n > t:
         raise ValueError("coarser")
     return same_view(rates, t, n)
+
+
+def _one_by_one(unary, kernel, q):
+    q = q.clone()
+    for i in range(q.shape[1]):
+        q[:, i] = (q @ kernel[i] - unary[:, i]).softmax(0)
+    return q
+
+
+def _by_cost(unary, kernel, q):
+    """A right update from what unequal labels cost, one pair after the other."""
+    energy = unary.clone()
+    for i, j in np.ndindex(*kernel.shape):
+        energy[:, i] += kernel[i, j] * (1 - q[:, j])
+    weights = torch.exp(-energy)
+    return weights / weights.sum(0)
+
+
+def _most_likely(p):
+    return F.one_hot(p.argmax(0), len(p)).T.double()
+
+
+def _overwritten(unary, kernel, q):
+    q[:] = potts_update(unary, kernel, q)
+    return q
+
+
+def _for_numbers(formula):
+    """A right matrix for arrays, and `formula` for numbers."""
+    return lambda compat, c: as_penalty(compat, c) if np.ndim(compat) else formula(compat, c)
+
+
+def _for_arrays(formula):
+    return lambda compat, c: formula(compat) if np.ndim(compat) == 1 else as_penalty(compat, c)
+
+
+def _for_matrices(formula):
+    return lambda compat, c: formula(compat) if np.ndim(compat) == 2 else as_penalty(compat, c)
+
+
+def _made_symmetric_in_place(matrix):
+    matrix += matrix.T.copy()
+    matrix /= 2
+    return matrix
+
+
+def _normal(d, s):
+    return np.exp(-(d**2) / (2 * s**2))
+
+
+def _largest_gap(kernel=_normal, average=np.mean, compare=lambda inside, across: inside - across):
+    """A choice with the largest ``compare(inside, across)`` of the averages of ``kernel``."""
+
+    def answer(inside, across, candidates):
+        return max(
+            candidates,
+            key=lambda s: compare(average(kernel(inside, s)), average(kernel(across, s))),
+        )
+
+    return answer
+
+
+def _gaps(inside, across, candidates):
+    return [_normal(inside, s).mean() - _normal(across, s).mean() for s in candidates]
+
+
+def _squared_in_place(inside, across, candidates):
+    inside **= 2
+    return candidates[0]
+
+
+def _nearest(value, candidates):
+    return min(candidates, key=lambda s: abs(s - value))
 
 
 WRONG = {
@@ -718,6 +793,113 @@ WRONG = {
         (lambda rates, t, n: set(rates), "not as set"),
         (lambda rates, t, n: rates[0] * t // n, "not as int"),
     ],
+    "potts_update": [
+        (lambda u, k, q: (-u - q @ k.T).softmax(0), "repel each other"),
+        (lambda u, k, q: (-u + (1 - q) @ k.T).softmax(0), "repel each other"),
+        (lambda u, k, q: (u + q @ k.T).softmax(0), "unary is an energy: the likely label"),
+        (lambda u, k, q: (u - q @ k.T).softmax(0), "softmax of the energies"),
+        (lambda u, k, q: (u + (1 - q) @ k.T).softmax(0), "softmax of the energies"),
+        (lambda u, k, q: (q @ k.T - u).softmax(1), "runs over the pixels"),
+        (lambda u, k, q: (q @ k.T - u).flatten().softmax(0).reshape(q.shape), "labels and pixels together"),
+        (lambda u, k, q: u - q @ k.T, "These are energies. The softmax"),
+        (lambda u, k, q: u + (1 - q) @ k.T, "what unequal labels cost is in"),
+        (lambda u, k, q: q @ k.T - u, "softmax over the labels is missing"),
+        (lambda u, k, q: (q @ k.T - u).exp(), r"divide exp\(\.\.\.\) by"),
+        (lambda u, k, q: (-u - (1 - q) @ k.T).exp(), r"divide exp\(-energy\) by"),
+        (lambda u, k, q: (q @ k.T - u).log_softmax(0), "not log_softmax"),
+        (lambda u, k, q: (q @ k.T).softmax(0), "unary energies are forgotten"),
+        (lambda u, k, q: (-u).softmax(0), "messages are forgotten"),
+        (lambda u, k, q: (q @ k - u).softmax(0), "kernel is transposed"),
+        (lambda u, k, q: (q * k - u).softmax(0), r"torch says: .*Perhaps \* stands where @"),
+        (lambda u, k, q: (k @ q - u).softmax(0), "torch says: .*changed places"),
+        (lambda u, k, q: (k @ q.T - u).softmax(0), "torch says: .*changed places"),
+        (lambda u, k, q: (k * q[:, None]).softmax(0), "one number per pair of pixels"),
+        (lambda u, k, q: (q * k.sum(1) - u).softmax(0), "listens to itself only"),
+        (lambda u, k, q: (q * k.diagonal() - u).softmax(0), "hears only itself"),
+        (lambda u, k, q: q * (q @ k.T - u).exp() / (q * (q @ k.T - u).exp()).sum(0), "multiply by q at the end"),
+        (lambda u, k, q: (q.log() + q @ k.T).softmax(0), "log q in place of -unary"),
+        (lambda u, k, q: ((-u).softmax(0) @ k.T - u).softmax(0), "as if it were the first update"),
+        (lambda u, k, q: (q @ k.T - (-u).exp()).softmax(0), "into a probability and subtract"),
+        (lambda u, k, q: (q @ k.T + (-u).exp()).softmax(0), "into a probability and add"),
+        (lambda u, k, q: ((-u).exp() + q @ k.T) / ((-u).exp() + q @ k.T).sum(0), "belong under the exp"),
+        (_one_by_one, "one pixel after the other"),
+        (lambda u, k, q: (q @ k.T / 2 - u).softmax(0), "halve the messages"),
+        (lambda u, k, q: (q @ k.T / len(k) - u).softmax(0), "took the mean over j"),
+        (lambda u, k, q: (q @ k.T / k.sum(1) - u).softmax(0), "sums of the kernel's rows"),
+        (lambda u, k, q: (q @ (k - k.diagonal().diag()).T - u).softmax(0), "pixel tells itself"),
+        (lambda u, k, q: _most_likely(potts_update(u, k, q)), "likeliest label as 1"),
+        (lambda u, k, q: (_most_likely(q) @ k.T - u).softmax(0), "likeliest label of each neighbour"),
+        (lambda u, k, q: potts_update(u, k, q).argmax(0), "fractions are lost"),
+        (lambda u, k, q: potts_update(u, k, q).amax(0), "one number per pixel"),
+        (lambda u, k, q: q, "q as it came"),
+        (_overwritten, "changed a tensor"),
+        (lambda u, k, q: potts_update(u, k, q).T, "Labels and pixels have changed places"),
+        (lambda u, k, q: (k @ q.T - u.T).softmax(1), "Labels and pixels have changed places"),
+        (lambda u, k, q: potts_update(u, k, q)[None], r"expected shape \(3, 5\), got \(1, 3, 5\). The result has"),
+        (lambda u, k, q: (3 * q @ k.T - u).softmax(0), "3 labels, 5 pixels: at label 0, pixel 0 you have"),
+    ],
+    "as_penalty": [
+        (_for_numbers(lambda w, c: w * np.eye(c)), "make it pay more"),
+        (_for_numbers(lambda w, c: -w * (1 - np.eye(c))), "cheaper to differ"),
+        (_for_numbers(lambda w, c: -np.eye(c)), "number itself is forgotten: -w"),
+        (_for_numbers(lambda w, c: 1 - np.eye(c)), "number itself is forgotten: it is w"),
+        (_for_numbers(lambda w, c: np.full((c, c), w)), "compat=10: all rows of your matrix are equal"),
+        (_for_numbers(lambda w, c: np.zeros((c, c))), "all rows of your matrix are equal"),
+        (_for_numbers(lambda w, c: -w), "That is one number: put"),
+        (_for_numbers(lambda w, c: -w * np.ones(c)), "one number per label: put"),
+        (_for_numbers(lambda w, c: -int(w) * np.eye(c)), "compat=2.5: at row 0, column 0 you have -2, expected -2.5"),
+        (_for_numbers(lambda w, c: -w * np.eye(3)), r"compat=2.5: expected shape \(4, 4\), got \(3, 3\). M has a row"),
+        (lambda compat, c: np.diag(compat) if compat.ndim == 1 else as_penalty(compat, c), "compat=10: Python says: .*treat the number as an array"),
+        (lambda compat, c: as_penalty(compat, c) if len(compat) else None, "Python says: .*treat the number as an array"),
+        (_for_numbers(lambda w, c: np.diag(w)), "Python says: .*treat the number as an array"),
+        (_for_arrays(lambda v: -np.diag(v)), "adds an array as it is"),
+        (_for_arrays(lambda v: v * (1 - np.eye(len(v)))), "price of unequal labels. It is that of equal ones"),
+        (_for_arrays(lambda v: v[:, None] * (1 - np.eye(len(v)))), "price of unequal labels, row by row"),
+        (_for_arrays(lambda v: np.tile(v[:, None], len(v))), "throughout: label l pays"),
+        (_for_arrays(lambda v: np.tile(v, (len(v), 1))), r"array\(\[3, 1, -2\]\): all rows of your matrix are equal"),
+        (_for_arrays(lambda v: v), "one number per label: put"),
+        (_for_arrays(lambda v: v[0] * np.eye(len(v))), r"-2\]\): at row 1, column 1 you have 3, expected 1"),
+        (_for_arrays(lambda v: None), r"array\(\[3, 1, -2\]\): your function returns nothing"),
+        (_for_matrices(lambda m: m), "take the matrix as it is"),
+        (_for_matrices(lambda m: m.T), "transpose the matrix"),
+        (_for_matrices(lambda m: m + m.T), "Take half of it"),
+        (_for_matrices(lambda m: -(m + m.T) / 2), "A matrix is added as it is"),
+        (_for_matrices(lambda m: -m), "and the matrix is not made symmetric"),
+        (_for_matrices(lambda m: (m + m.T) / 2 * (1 - np.eye(len(m)))), "diagonal is lost"),
+        (_for_matrices(lambda m: np.diag(np.diag(m))), "Only the diagonal is left"),
+        (_for_matrices(lambda m: np.maximum(m, m.T)), r"\[0.5, 7.0, 2.0\]\]\): at row 0, column 1 you have 5, expected 3.5"),
+        (_for_matrices(_made_symmetric_in_place), "changed a tensor or array"),
+        (_for_matrices(lambda m: None), "your function returns nothing"),
+    ],
+    "choose_srgb": [
+        (_largest_gap(compare=lambda inside, across: across - inside), "smallest gap"),
+        (_largest_gap(compare=lambda inside, across: abs(inside - across)), "gap without its sign"),
+        (lambda i, a, s: np.argmax(_gaps(i, a, s)), "the place of the sigma"),
+        (lambda i, a, s: max(_gaps(i, a, s)), "return the largest gap"),
+        (_gaps, "a number for each candidate"),
+        (lambda i, a, s: sorted(s)[-2:], r"got \(2,\). Return one of the candidates"),
+        (_largest_gap(compare=lambda inside, across: inside), "always return the largest"),
+        (_largest_gap(compare=lambda inside, across: inside + across), "always return the largest"),
+        (_largest_gap(compare=lambda inside, across: -across), "always return the smallest"),
+        (_largest_gap(lambda d, s: np.exp(-d / (2 * s**2))), ": not yet. The difference is not squared"),
+        (_largest_gap(lambda d, s: np.exp(-(d**2) / (2 * s))), "sigma is not squared: 2"),
+        (_largest_gap(lambda d, s: np.exp(-d / (2 * s))), "Neither the difference nor sigma"),
+        (_largest_gap(lambda d, s: np.exp(-d / s)), "Neither is squared, and the 2"),
+        (_largest_gap(lambda d, s: np.exp(-(d**2) / s**2)), "yet. The 2 is missing"),
+        (_largest_gap(lambda d, s: np.exp(-(d**2) / (2 * s) ** 2)), "The 2 is squared"),
+        (_largest_gap(lambda d, s: np.exp(d**2 / (2 * s**2))), "minus in the exponent"),
+        (_largest_gap(lambda d, s: -(d**2) / (2 * s**2)), "exp is missing"),
+        (_largest_gap(lambda d, s: _normal(d, s) / s / math.sqrt(2 * math.pi)), "the curve has area 1"),
+        (_largest_gap(average=np.sum), "compare sums"),
+        (_largest_gap(average=np.median), "compare medians"),
+        (lambda i, a, s: _largest_gap()(i.mean(), a.mean(), s), "kernel of the mean difference"),
+        (_largest_gap(compare=lambda inside, across: inside / across), "divide the means"),
+        (lambda i, a, s: i.mean(), "mean difference inside"),
+        (lambda i, a, s: a.mean(), "mean difference across"),
+        (lambda i, a, s: (i.mean() + a.mean()) / 2, "middle between"),
+        (lambda i, a, s: _nearest(np.median(i), s), "Picture 1: you say 4, expected 6"),
+        (_squared_in_place, "changed a tensor or array"),
+    ],
 }  # fmt: skip
 
 # Right answers that go another way, or come as another type.
@@ -753,6 +935,21 @@ RIGHT = {
         lambda rates, t, n: list(same_view(rates, t, n)),
         lambda rates, t, n: torch.tensor(same_view(rates, t, n)),
         lambda rates, t, n: np.array(same_view(rates, t, n)),
+    ],
+    "potts_update": [
+        _by_cost,
+        lambda u, k, q: (-u - (1 - q) @ k.T).softmax(0),
+        lambda u, k, q: torch.einsum("ij,lj->li", k, q).sub(u).softmax(0).numpy(),
+    ],
+    "as_penalty": [
+        _for_numbers(lambda w, c: w * (1 - np.eye(c))),
+        lambda compat, c: torch.tensor(as_penalty(compat, c)),
+        _for_arrays(lambda v: [[x * (k == n) for k in range(len(v))] for n, x in enumerate(v)]),
+    ],
+    "choose_srgb": [
+        _largest_gap(),
+        lambda i, a, s: torch.tensor(s[np.argmax(_gaps(i, a, s))]),
+        lambda i, a, s: [choose_srgb(i, a, s)],
     ],
 }  # fmt: skip
 
@@ -857,3 +1054,68 @@ def test_unknown_names_list_the_exercises():
 
 def test_output_size_knows_the_sizes_of_vgg():
     assert output_size(224, 2, 2, 0) == 112
+
+
+def _street(side=24):
+    """A picture of three areas with noise, and probabilities that are unsure of them."""
+    generator = np.random.default_rng(0)
+    areas = np.add.outer(np.arange(side) > 11, np.arange(side) > 15).astype(int)
+    image = 60 + 70 * areas[..., None] + generator.normal(0, 12, (side, side, 3))
+    scores = generator.normal(0, 1, (3, side, side)) + 1.5 * np.eye(3)[areas].transpose(2, 0, 1)
+    return image.clip(0, 255).astype(np.uint8), torch.from_numpy(scores).softmax(0)
+
+
+def test_the_update_repeated_is_the_mean_field():
+    image, probabilities = _street()
+    params = crf.Params(3, 10, 30, 1, 2)
+    unary = -probabilities.clip(crf.CLIP).log().flatten(1)
+    kernel = torch.from_numpy(crf.pairwise(image, params)).double()
+    q = (-unary).softmax(0)
+    for step in crf.mean_field(image, probabilities, params, 3).steps[1:]:
+        q = potts_update(unary, kernel, q)
+        np.testing.assert_allclose(q.reshape(step.shape), step, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "compat",
+    [
+        2,
+        1.5,
+        np.float32([2, 2, 2]),
+        np.float32([2, 1, -2]),
+        np.float32([[0, 1, 3], [2, 0, 1], [1, 4, 0]]),
+        np.float32([[-2, 1, 0], [3, 1, 2], [0, 1, -1]]),
+    ],
+    ids=str,
+)
+def test_the_penalty_is_what_pydensecrf_adds(compat):
+    densecrf = pytest.importorskip("pydensecrf.densecrf")
+    image, probabilities = _street()
+    unary = -probabilities.log().flatten(1).numpy()
+    penalty = as_penalty(compat, 3)
+
+    def inference(compat):
+        model = densecrf.DenseCRF2D(*image.shape[:2], 3)
+        model.setUnaryEnergy(unary.astype(np.float32))
+        model.addPairwiseGaussian(sxy=3, compat=compat)
+        return np.array(model.inference(5))
+
+    kernel = crf.pairwise(image, crf.Params(0, 1, 1, 1, 3))
+
+    def by_hand(penalty):
+        q = probabilities.flatten(1).numpy()
+        for _ in range(5):
+            q = torch.from_numpy(-unary - penalty @ q @ kernel).softmax(0).numpy()
+        return q
+
+    q = inference(compat)
+    np.testing.assert_allclose(q, inference(penalty.astype(np.float32)), atol=1e-5)
+    # The lattice of pydensecrf approximates the kernel; another sign is no approximation.
+    assert abs(q - by_hand(penalty)).max() < 0.05
+    assert abs(q - by_hand(-penalty)).max() > 0.3
+
+
+def test_between_two_differences_sigma_has_a_formula():
+    sigma = choose_srgb(np.array([10.0]), np.array([40.0]), np.arange(1, 60, 0.1))
+    assert sigma == pytest.approx(math.sqrt((40**2 - 10**2) / (4 * math.log(40 / 10))), abs=0.05)
+    assert f"{sigma:.1f}" == "16.4"

@@ -4,7 +4,16 @@ In a notebook: ``check("iou", my_iou)``, ``hint("iou")`` (again for the next hin
 ``solution("iou")``. Nothing here stops a notebook: an untouched stub gets a friendly line.
 """
 
-from helpers.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06  # they register themselves
+from helpers.exercises import (  # they register themselves
+    nb00,
+    nb01,
+    nb02,
+    nb03,
+    nb04,
+    nb05,
+    nb06,
+    nb07,
+)
 from helpers.exercises.core import EXERCISES, check, hint, solution
 
 __all__ = [
@@ -18,5 +27,6 @@ __all__ = [
     "nb04",
     "nb05",
     "nb06",
+    "nb07",
     "solution",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,17 +16,17 @@ from helpers.exercises.core import Mistake, run
 
 def tensor_from(answer: Callable, *arguments: Any) -> Tensor:
     """What `answer` returns, as float64; arrays and lists will do. A changed argument is a mistake."""
-    given = [argument for argument in arguments if isinstance(argument, Tensor)]
-    copies = [tensor.clone() for tensor in given]
+    given = [argument for argument in arguments if isinstance(argument, Tensor | np.ndarray)]
+    copies = deepcopy(given)
     with torch.no_grad():
         result = run(answer, *arguments)
-    if not all(map(torch.equal, given, copies)):
-        raise Mistake("You changed a tensor that you were given; others need it. Fill a new one.")
+    if not all(map(np.array_equal, given, copies)):
+        raise Mistake("You changed a tensor or array that you got; others need it. Fill a new one.")
     try:
         got = torch.as_tensor(result)
     except (TypeError, ValueError, RuntimeError):
         raise Mistake(f"torch makes no tensor of the {type(result).__name__} you return.") from None
-    if given and not got.is_floating_point():
+    if any(map(torch.is_tensor, given)) and not got.is_floating_point():
         raise Mistake(f"Your result is {got.dtype}: fractions are lost. Keep the input's dtype.")
     return got.detach().double()
 
@@ -40,8 +42,17 @@ def require_shape(
         )
 
 
-def compare(got: Tensor, want: Tensor, wrong: dict[str, Tensor], case: str) -> None:
-    """Raise `Mistake` unless `got` is `want`, with the message of the wrong result that it is."""
+def compare(
+    got: Tensor,
+    want: Tensor,
+    wrong: dict[str, Tensor],
+    case: str,
+    axes: tuple[str, ...] = ("image", "channel", "row", "column"),
+) -> None:
+    """Raise `Mistake` unless `got` is `want`, with the message of the wrong result that it is.
+
+    Other mistakes are told by their first place, with the last of the names in `axes`.
+    """
     unequal = ~torch.isclose(got, want.double(), atol=1e-5)
     if not unequal.any():
         return
@@ -49,8 +60,8 @@ def compare(got: Tensor, want: Tensor, wrong: dict[str, Tensor], case: str) -> N
         if got.shape == result.shape and torch.allclose(got, result.double(), atol=1e-5):
             raise Mistake(message)
     place = tuple(unequal.nonzero()[0].tolist())
-    axes = ("image", "channel", "row", "column")[-want.ndim :]
-    at = ", ".join(f"{axis} {k}" for axis, k in zip(axes, place, strict=True))
+    names = axes[-want.ndim :]
+    at = ", ".join(f"{name} {k}" for name, k in zip(names, place, strict=True))
     raise Mistake(f"{case}: at {at} you have {got[place]:.3g}, expected {want[place]:.3g}.")
 
 
