@@ -255,7 +255,7 @@ def test_the_printed_twin_shows_masks_changes_and_energy(parts, playground):
     assert after.get_title() == "after: 3 iterations of the CRF"
     kinds = difference(masks[0], masks[3], truth)
     shown = np.asarray(changed.images[0].get_array())
-    for kind, color in enumerate([(0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0), (255, 255, 255)], 1):
+    for kind, color in enumerate([(0x56, 0xB4, 0xE9), (0xD5, 0x5E, 0), (255, 255, 255)], 1):
         np.testing.assert_array_equal((shown == color).all(2), kinds == kind)
     assert shown[kinds == 0].max() < 130  # the photo is dark
     assert len(changed.collections[0].get_segments()) == (kinds == 2).sum() > 0

@@ -137,7 +137,7 @@ def check_pictures(page, synthetic: dict, given: list, step: int, view: str = "c
             np.testing.assert_array_equal((found == 255).all(2), wrong)
     kinds = difference(masks[0], masks[step], truth)
     found = colors(page.locator("canvas").nth(2), H, W)
-    for kind, color in enumerate([(0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0), (255, 255, 255)], 1):
+    for kind, color in enumerate([(0x56, 0xB4, 0xE9), (0xD5, 0x5E, 0), (255, 255, 255)], 1):
         np.testing.assert_array_equal((found == color).all(2), kinds == kind)
     counts = [int((kinds == kind).sum()) for kind in (1, 2, 3)]
     assert re.findall(r"(\d+) px", page.locator(".changes").inner_text()) == list(map(str, counts))
