@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python
 DATASET ?= streets
 NOTEBOOK ?=
 
-.PHONY: lab test run commit train ladder overview camvid bench lint clean help
+.PHONY: lab test run commit train ladder crf overview camvid bench lint clean help
 
 help:
 	@echo "make lab     open the course in JupyterLab"
@@ -15,6 +15,7 @@ help:
 	@echo "make commit  execute the notebooks and keep their outputs in notebooks/"
 	@echo "make train   train all shipped weights anew"
 	@echo "make ladder  score the shipped networks on the test split"
+	@echo "make crf     tune the CRF for every network of the ladder, and score it"
 	@echo "make camvid  download the real street photographs (about 180 MB)"
 	@echo "make bench   compare scores, scenes, the CRF and networks with those of peers"
 
@@ -37,6 +38,9 @@ train: $(VENV)/.lab
 
 ladder: $(VENV)/.lab
 	$(RUN) -m helpers.study ladder --dataset $(DATASET)
+
+crf: $(VENV)/.lab
+	$(RUN) -m helpers.crf_study repeat --dataset $(DATASET)
 
 overview: $(VENV)/.lab
 	$(RUN) -m helpers.study overview data/study/overview.png

@@ -6,7 +6,7 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +40,37 @@ def row(name: str, scores: SegmentationScores, classes, parameters: int, seconds
     """One rung as plain numbers: the keys that ``ladder --json`` prints."""
     return {
         "name": name,
+        **summary(scores, classes),
+        "parameters": parameters,
+        "train_seconds": seconds,
+    }
+
+
+def summary(scores: SegmentationScores, classes) -> dict:
+    """All scores of one network as plain numbers."""
+    return {
         "miou": scores.mean_iou,
         "pixel_accuracy": scores.pixel_accuracy,
         "trimap_iou": {str(width): value for width, value in scores.trimap_iou.items()},
         "boundary_iou": scores.boundary_iou,
         "boundary_f1": scores.boundary_f1,
         "iou": dict(zip(classes, scores.iou.tolist(), strict=True)),
-        "parameters": parameters,
-        "train_seconds": seconds,
     }
+
+
+def kept(file: Path, key: str, made_by: dict, make: Callable[[], dict]) -> dict:
+    """The row `key` of the JSON `file`; made now, and written at once, where `made_by` differs."""
+
+    def rows() -> dict[str, dict]:
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    found = rows().get(key, {})
+    if found.get("made_by") != made_by:
+        found = {"made_by": made_by} | make()
+        # read again: another process may have written its rows in the meantime
+        with replacing(file) as temporary:
+            temporary.write_text(as_json(dict(sorted((rows() | {key: found}).items()))) + "\n")
+    return found
 
 
 def repeat(
@@ -64,19 +86,21 @@ def repeat(
     trained now (the weights are not kept) and written to `file` at once, so that a study which
     broke off goes on where it was. Raises ``ValueError`` for an unknown name or data set.
     """
-    known = json.loads(file.read_text()) if file.exists() else {}
     found = {}
     for name in names:
         for seed in seeds:
             recipe = checkpoints.recipe_for(name, dataset, seed)
-            made_by = {"recipe": recipe.text, "data": datasets.identity(dataset)}
-            key = f"{name}-{dataset}-seed{seed}"
-            if known.get(key, {}).get("made_by") != made_by:
-                known[key] = {"made_by": made_by} | _run(recipe, name, progress)
-                with replacing(file) as temporary:
-                    temporary.write_text(as_json(dict(sorted(known.items()))) + "\n")
-            found.setdefault(name, []).append(known[key])
+            key, run = (
+                f"{name}-{dataset}-seed{seed}",
+                functools.partial(_run, recipe, name, progress),
+            )
+            found.setdefault(name, []).append(kept(file, key, made_by(recipe), run))
     return found
+
+
+def made_by(recipe: checkpoints.Recipe) -> dict[str, str]:
+    """What decides the scores of a recipe's network: a stored row holds for these alone."""
+    return {"recipe": recipe.text, "data": datasets.identity(recipe.dataset)}
 
 
 def _run(recipe: checkpoints.Recipe, name: str, progress: bool) -> dict:
