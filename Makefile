@@ -25,7 +25,7 @@ lab: $(VENV)/.lab
 test: $(VENV)/.test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 tests notebooks
+	$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=900 tests notebooks
 
 run: $(VENV)/.lab
 	$(RUN) -m helpers.run_notebooks --dataset $(DATASET) $(if $(NOTEBOOK),--only $(NOTEBOOK))
@@ -41,6 +41,7 @@ ladder: $(VENV)/.lab
 
 crf: $(VENV)/.lab
 	$(RUN) -m helpers.crf_study repeat --dataset $(DATASET)
+	$(RUN) -m helpers.crf_study repeat fcn32s fcn8s unet --seeds 0 1 2 --dataset $(DATASET)
 
 overview: $(VENV)/.lab
 	$(RUN) -m helpers.study overview data/study/overview.png

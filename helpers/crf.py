@@ -26,14 +26,15 @@ from tqdm import tqdm
 CLIP = 1e-5
 """Least probability that enters the unary energy, as in pydensecrf: no energy is above 11.5."""
 
-LEAST_SIGMA = 1e-3
-"""Least standard deviation: far below it, pydensecrf runs over its memory and ends Python."""
+LEAST_SIGMA = 0.1
+"""Least standard deviation: with a picture's side a billion of them, pydensecrf ends Python."""
 
 MOST = 1e6
 """Largest parameter: far above it, energies overflow to NaN."""
 
 MAX_PIXELS = 128 * 128
-"""Largest image that ``mean_field`` takes: a matrix of its pairs then holds 1 GB."""
+"""Largest image that ``mean_field`` takes: a matrix of its pairs then holds 1 GB,
+and there are two of them for a while."""
 
 NORMALIZATIONS = ("symmetric", "none")
 
@@ -140,7 +141,7 @@ def refine_many(
     labels: bool = False,
     workers: int = -1,
     progress: bool | None = None,
-    label: str = "CRF",
+    description: str = "CRF",
 ) -> np.ndarray:
     """`refine` for images and probabilities in pairs, in parallel processes.
 
@@ -156,7 +157,7 @@ def refine_many(
         )
     if not _whole(workers) or not (workers > 0 or workers == -1):
         raise ValueError(f"workers must be a positive whole number or -1, got {workers!r}")
-    _check_options(params, iterations)
+    check_options(params, iterations)
     pairs = []
     for number, (image, item) in enumerate(zip(images, probabilities, strict=True)):
         try:
@@ -176,7 +177,9 @@ def refine_many(
     work = (delayed(_refined)(*pair, params, iterations, labels) for pair in pairs)
     done = Parallel(n_jobs=int(workers), return_as="generator")(work)
     disable = None if progress is None else not progress
-    for number, item in enumerate(tqdm(done, label, len(pairs), disable=disable, leave=False)):
+    for number, item in enumerate(
+        tqdm(done, description, len(pairs), disable=disable, leave=False)
+    ):
         refined[number] = item
     return refined
 
@@ -228,6 +231,7 @@ def pairwise(image: ArrayLike, params: Params, normalization: str = "symmetric")
         raise ValueError(
             f"normalization must be one of {', '.join(NORMALIZATIONS)}; got {normalization!r}"
         )
+    check_options(params)
     picture = _picture(image)
     height, width = picture.shape[:2]
     if height * width > MAX_PIXELS:
@@ -255,8 +259,11 @@ def kernels_at(
 
     Appearance first, 1 at the pixel itself. Raises ``ValueError`` for a pixel outside the image.
     """
+    check_options(params)
     picture = _picture(image)
     height, width = picture.shape[:2]
+    if np.shape(pixel) != (2,):
+        raise ValueError(f"pixel must be (row, column), got {pixel!r}")
     row, column = pixel
     if not (_whole(row) and _whole(column) and 0 <= row < height and 0 <= column < width):
         raise ValueError(
@@ -348,7 +355,7 @@ def _checked(
     image: ArrayLike, probabilities: ArrayLike, params: Params, iterations: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image ``uint8 (H, W, 3)`` and unary energy ``float32 (C, H * W)``, both C-contiguous."""
-    _check_options(params, iterations)
+    check_options(params, iterations)
     picture, unary = _picture(image), _unary(_array(probabilities))
     if picture.shape[:2] != np.shape(probabilities)[1:]:
         sizes = f"image {picture.shape[:2]}, probabilities {np.shape(probabilities)[1:]}"
@@ -356,7 +363,8 @@ def _checked(
     return picture, unary
 
 
-def _check_options(params: Params, iterations: int) -> None:
+def check_options(params: Params, iterations: int = 0) -> None:
+    """Raise ``ValueError`` unless these are options that `refine` takes."""
     if not isinstance(params, Params):
         raise ValueError(f"params must be a crf.Params, got {type(params).__name__}")
     if not _whole(iterations) or iterations < 0:

@@ -48,17 +48,22 @@ def tuned(name: str, dataset: str = "streets", progress: bool | None = None) -> 
     """The parameters for network `name`, from `PARAMETERS`; searched now where they are missing.
 
     Coarse to fine, as in DeepLab (Chen et al., arXiv 1412.7062, section 5): the setting with the
-    highest mean IoU on `tuning_set` after `ITERATIONS` updates of the network of seed 0. Ties go to the first.
+    highest mean IoU on `tuning_set` after `ITERATIONS` updates, of the network of seed 0. Ties go to
+    the first.
     Raises ``ValueError`` for an unknown name or data set.
     """
     recipe = checkpoints.recipe_for(name, dataset)
     search = functools.partial(_search, recipe, name, progress)
-    row = study.kept(PARAMETERS, f"{name}-{dataset}", study.made_by(recipe) | _method(), search)
+    made_by = study.made_by(recipe) | method(dataset)
+    row = study.kept(PARAMETERS, f"{name}-{dataset}", made_by, search)
     return crf.Params(**row["params"])
 
 
-def _method() -> dict:
-    return {"coarse": str(START | COARSE), "fine": str(FINE), "iterations": ITERATIONS}
+def method(dataset: str) -> dict:
+    """What besides network and data decides the parameters that a search finds."""
+    grids = {"coarse": str(START | COARSE), "fine": str(FINE)}
+    part = {"images": TUNING_IMAGES, "held_out": study.held_out(dataset)}
+    return grids | part | {"iterations": ITERATIONS}
 
 
 def tuning_set(dataset: str) -> datasets.SegmentationDataset:
@@ -88,7 +93,7 @@ def _part(whole: datasets.SegmentationDataset, items: np.ndarray) -> datasets.Se
 
 def _search(recipe: checkpoints.Recipe, name: str, progress: bool | None) -> dict:
     data = tuning_set(recipe.dataset)
-    images, probabilities, masks = _outputs(name, recipe, data)
+    images, probabilities, masks = _outputs(name, recipe, data, progress)
 
     @functools.cache
     def score(params: crf.Params) -> float:
@@ -122,10 +127,15 @@ def _search(recipe: checkpoints.Recipe, name: str, progress: bool | None) -> dic
 
 
 def _outputs(
-    name: str, recipe: checkpoints.Recipe, data: datasets.SegmentationDataset
+    name: str,
+    recipe: checkpoints.Recipe,
+    data: datasets.SegmentationDataset,
+    progress: bool | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images, softmax of the network (trained where no weights fit) and true masks of `data`."""
-    network = checkpoints.load_or_train(name, dataset=recipe.dataset, seed=recipe.seed).model
+    network = checkpoints.load_or_train(
+        name, dataset=recipe.dataset, seed=recipe.seed, progress=progress is not False
+    ).model
     images, masks = datasets.as_tensors(data)
     return images, training.predict_logits(network, images).softmax(1), masks
 
@@ -147,7 +157,8 @@ def repeat(
         params = tuned(name, dataset, progress)
         for seed in seeds:
             recipe = checkpoints.recipe_for(name, dataset, seed)
-            made_by = study.made_by(recipe) | {"params": asdict(params), "iterations": ITERATIONS}
+            made_by = study.made_by(recipe) | {"held_out": study.held_out(dataset)}
+            made_by |= {"params": asdict(params), "iterations": ITERATIONS}
             run = functools.partial(_run, recipe, name, params, progress)
             row = study.kept(RUNS, f"{name}-{dataset}-seed{seed}", made_by, run)
             found.setdefault(name, []).append(row)
@@ -155,7 +166,7 @@ def repeat(
 
 
 def stored(dataset: str) -> dict[str, list[dict]]:
-    """The rows of `dataset` in `RUNS` as they are, without a look at the data: by network."""
+    """The rows of `dataset` in `RUNS` as they are, without a look at the data, by rung."""
     found = {}
     for key, row in json.loads(RUNS.read_text()).items():
         name, of, _ = key.rsplit("-", 2)
@@ -172,17 +183,17 @@ def rung(name: str, dataset: str = "streets") -> dict:
 
 def _run(recipe: checkpoints.Recipe, name: str, params: crf.Params, progress: bool | None) -> dict:
     data = report_set(recipe.dataset)
-    images, probabilities, masks = _outputs(name, recipe, data)
+    images, probabilities, masks = _outputs(name, recipe, data, progress)
     refined = crf.refine_many(
-        images, probabilities, params, ITERATIONS, labels=True, progress=progress, label=name
+        images, probabilities, params, ITERATIONS, labels=True, progress=progress, description=name
     )
     sides = {"before": probabilities.argmax(1), "after": refined}
     return {"split": data.split, "images": len(data)} | {
-        side: summary(predicted, masks, data.classes) for side, predicted in sides.items()
+        side: scored(predicted, masks, data.classes) for side, predicted in sides.items()
     }
 
 
-def summary(predicted, masks, classes) -> dict:
+def scored(predicted, masks, classes) -> dict:
     """All scores of `predicted` masks ``(N, H, W)``, with the accuracy of each class."""
     scores = metrics.SegmentationScores(len(classes)).update(predicted, masks)
     accuracy = dict(zip(classes, scores.class_accuracy.tolist(), strict=True))

@@ -59,7 +59,10 @@ def summary(scores: SegmentationScores, classes) -> dict:
 
 
 def kept(file: Path, key: str, made_by: dict, make: Callable[[], dict]) -> dict:
-    """The row `key` of the JSON `file`; made now, and written at once, where `made_by` differs."""
+    """The row `key` of the JSON `file`; made now, and written at once, where `made_by` differs.
+
+    Where the file cannot be written, a line says so and the row is made again next time.
+    """
 
     def rows() -> dict[str, dict]:
         return json.loads(file.read_text()) if file.exists() else {}
@@ -67,9 +70,11 @@ def kept(file: Path, key: str, made_by: dict, make: Callable[[], dict]) -> dict:
     found = rows().get(key, {})
     if found.get("made_by") != made_by:
         found = {"made_by": made_by} | make()
-        # read again: another process may have written its rows in the meantime
-        with replacing(file) as temporary:
-            temporary.write_text(as_json(dict(sorted((rows() | {key: found}).items()))) + "\n")
+        try:  # rows are read again: another process may have written some in the meantime
+            with replacing(file) as temporary:
+                temporary.write_text(as_json(dict(sorted((rows() | {key: found}).items()))) + "\n")
+        except OSError as error:
+            print(f"{key} could not be kept: {error}")
     return found
 
 
@@ -90,10 +95,8 @@ def repeat(
     for name in names:
         for seed in seeds:
             recipe = checkpoints.recipe_for(name, dataset, seed)
-            key, run = (
-                f"{name}-{dataset}-seed{seed}",
-                functools.partial(_run, recipe, name, progress),
-            )
+            run = functools.partial(_run, recipe, name, progress)
+            key = f"{name}-{dataset}-seed{seed}"
             found.setdefault(name, []).append(kept(file, key, made_by(recipe), run))
     return found
 

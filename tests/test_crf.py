@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import subprocess
 import sys
 from dataclasses import asdict, replace
 
@@ -498,12 +499,12 @@ OWN = [
     (crf.Params, {"appearance_weight": math.inf}, "appearance_weight", "to 1e+06", "inf"),
     (crf.Params, {"appearance_srgb": "13"}, "appearance_srgb must be a number", "'13'"),
     (crf.Params, {"appearance_srgb": None}, "appearance_srgb must be a number", "None"),
-    (crf.Params, {"appearance_sxy": 0}, "appearance_sxy", "from 0.001", "got 0"),
-    (crf.Params, {"smoothness_sxy": -3}, "smoothness_sxy", "from 0.001", "-3"),
+    (crf.Params, {"appearance_sxy": 0}, "appearance_sxy", "from 0.1", "got 0"),
+    (crf.Params, {"smoothness_sxy": -3}, "smoothness_sxy", "from 0.1", "-3"),
     (crf.Params, {"appearance_srgb": np.ones(3)}, "appearance_srgb must be a number"),
     (crf.Params, {"appearance_srgb": math.nan}, "appearance_srgb must be a number", "nan"),
-    (crf.Params, {"smoothness_sxy": 1e-8}, "smoothness_sxy", "from 0.001"),  # ended Python
-    (crf.Params, {"appearance_srgb": 1e-8}, "appearance_srgb", "from 0.001"),
+    (crf.Params, {"smoothness_sxy": 1e-8}, "smoothness_sxy", "from 0.1"),  # ended Python
+    (crf.Params, {"appearance_srgb": 1e-8}, "appearance_srgb", "from 0.1"),
     (crf.Params, {"smoothness_weight": 1e39}, "smoothness_weight", "to 1e+06"),
     (crf.mean_field, {"normalization": "after"}, "normalization", "symmetric, none", "'after'"),
     (crf.pairwise, {"normalization": None}, "normalization must be one of", "None"),
@@ -553,7 +554,7 @@ def test_bad_input_is_named_before_any_work(row, monkeypatch):
 
 
 def test_the_extremes_that_are_allowed_give_probabilities():
-    for least, weight in itertools.product((0.001, 1e6), (0, 1e6)):
+    for least, weight in itertools.product((0.1, 1e6), (0, 1e6)):
         params = Params(weight, least, least, weight, least)
         for refined in both(IMAGE, Q), crf.mean_field(IMAGE, Q, params).steps:
             np.testing.assert_allclose(refined.sum(1), 1, rtol=1e-5)
@@ -569,6 +570,12 @@ def test_without_pydensecrf_it_says_what_to_do_and_mean_field_still_works(monkey
     np.testing.assert_array_equal(crf.mean_field(IMAGE, Q, BOTH).steps, expected)
 
 
+def test_everything_that_other_notebooks_import_does_without_pydensecrf():
+    names = "helpers.widgets, helpers.exercises, helpers.photos, helpers.crf_study, helpers.study"
+    code = f"import sys; sys.modules['pydensecrf'] = None; import {names}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 # Many at once
 
 
@@ -578,6 +585,19 @@ def several():
     images, probabilities = zip(*(scene(seed, 10, 14) for seed in range(5)), strict=True)
     refined = [crf.refine(*pair, BOTH, 3) for pair in zip(images, probabilities, strict=True)]
     return images, probabilities, np.stack(refined)
+
+
+@pytest.mark.parametrize("workers", [1, 2, -1])
+def test_many_take_as_many_processes_as_asked_for(several, workers, monkeypatch):
+    asked, parallel = [], crf.Parallel
+
+    def spy(n_jobs, **options):
+        asked.append(n_jobs)
+        return parallel(n_jobs=1, **options)
+
+    monkeypatch.setattr(crf, "Parallel", spy)
+    crf.refine_many(*several[:2], BOTH, 1, workers=workers)
+    assert asked == [workers]
 
 
 @pytest.mark.parametrize("workers", [1, 2, -1])
@@ -622,7 +642,7 @@ def test_a_bar_shows_in_a_terminal_or_when_asked(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     images, probabilities, _ = several
     crf.refine_many(
-        images, probabilities, OFF, 1, workers=1, progress=progress, label="fcn8s with CRF"
+        images, probabilities, OFF, 1, workers=1, progress=progress, description="fcn8s with CRF"
     )
     out, err = capsys.readouterr()
     assert not out and ("fcn8s with CRF" in err) is shown and (bool(err) is shown)

@@ -11,6 +11,12 @@ import pytest
 from helpers import checkpoints, crf, crf_study, datasets, metrics, study
 from helpers.datasets import SegmentationDataset
 
+pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+STORED = {
+    name: json.loads(study.RUNS.with_name(f"crf_{name}.json").read_text())
+    for name in ("parameters", "runs")
+}
+
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
@@ -109,14 +115,10 @@ def test_a_row_is_made_again_when_the_parameters_change(monkeypatch, files):
 
 
 @pytest.mark.slow
-def test_stored_scores_are_those_of_the_shipped_weights(files, request):
+def test_stored_scores_are_those_of_the_shipped_weights(files):
     """FCN-8s anew: its parameters as stored, the scores computed from nothing."""
-    stored = crf_study.RUNS  # empty here
-    assert not stored.exists()
-    original = study.RUNS.with_name("crf_runs.json")
-    parameters = study.RUNS.with_name("crf_parameters.json")
-    crf_study.PARAMETERS.write_text(parameters.read_text())
-    expected = json.loads(original.read_text())["fcn8s-streets-seed0"]
+    crf_study.PARAMETERS.write_text(json.dumps(STORED["parameters"]))
+    expected = STORED["runs"]["fcn8s-streets-seed0"]
     row = crf_study.repeat(["fcn8s"], [0], progress=False)["fcn8s"][0]
     assert row["made_by"] == expected["made_by"]
     for side in ("before", "after"):
@@ -135,9 +137,14 @@ def test_every_network_of_the_ladder_is_there(rows):
     assert tuple(rows) == checkpoints.LADDER
     for name, runs in rows.items():
         made_by = study.made_by(checkpoints.recipe_for(name))
-        params = asdict(crf_study.tuned(name))
-        assert runs[0]["made_by"] == made_by | {"params": params, "iterations": 5}, name
+        found = STORED["parameters"][f"{name}-streets"]
+        assert found["made_by"] == made_by | crf_study.method("streets"), name
+        assert (found["split"], found["images"]) == ("val", 50)
+        made_by |= {"held_out": "test", "params": found["params"], "iterations": 5}
+        assert runs[0]["made_by"] == made_by, name
         assert all(run["split"] == "test" and run["images"] == 150 for run in runs)
+    for runs in crf_study.stored("camvid").values():
+        assert all(run["split"] == "val" and run["images"] == 51 for run in runs)
 
 
 def test_the_crf_lifts_fcn8s_most_near_boundaries_and_the_unet_by_less(rows):
@@ -158,8 +165,46 @@ def test_the_crf_lifts_fcn8s_most_near_boundaries_and_the_unet_by_less(rows):
         assert gains["unet", measure][0] < gains["fcn8s", measure][0]
 
 
-def test_a_rung_behind_the_crf_has_the_columns_of_the_ladder(rows):
+def test_a_rung_behind_the_crf_has_the_columns_of_the_ladder(rows, monkeypatch):
+    monkeypatch.setattr(crf_study, "_search", lambda *_: pytest.fail("searched anew"))
+    monkeypatch.setattr(crf_study, "_run", lambda *_: pytest.fail("scored anew"))
     rung = crf_study.rung("fcn8s")
     assert rung["name"] == "fcn8s + CRF"
     assert rung["miou"] == rows["fcn8s"][0]["after"]["miou"]
     assert "| fcn8s + CRF | 0.6" in study.as_markdown([rung])
+
+
+def test_the_commands_print_parameters_and_scores(monkeypatch, capsys):
+    monkeypatch.setattr(crf_study, "_search", lambda *_: pytest.fail("searched anew"))
+    monkeypatch.setattr(crf_study, "_run", lambda *_: pytest.fail("scored anew"))
+    crf_study.main(["tune", "fcn8s"])
+    weight = STORED["parameters"]["fcn8s-streets"]["params"]["appearance_weight"]
+    assert f"fcn8s: appearance_weight {weight:g}, " in capsys.readouterr().out
+    crf_study.main(["repeat", "unet", "--seeds", "1", "2"])
+    told = capsys.readouterr().out.splitlines()[-1]
+    for seed in (1, 2):
+        run = STORED["runs"][f"unet-streets-seed{seed}"]
+        assert f"{run['before']['miou']:.3f} -> {run['after']['miou']:.3f}" in told
+
+
+def test_other_held_out_images_make_other_rows(monkeypatch, files):
+    """A CamVid test split that arrives later: what was found and scored on val does not stand in."""
+    made = []
+    monkeypatch.setattr(
+        crf_study, "_search", lambda *_: made.append("p") or {"params": asdict(crf.Params(1, 2, 3, 0, 1))}
+    )  # fmt: skip
+    monkeypatch.setattr(crf_study, "_run", lambda *_: made.append("r") or {})
+    for split in ("val", "val", "test"):
+        monkeypatch.setattr(study, "held_out", lambda dataset, split=split: split)
+        crf_study.repeat(["fcn8s"], [0])
+    assert made == ["p", "r", "p", "r"]
+
+
+def test_what_cannot_be_kept_is_still_told(monkeypatch, tmp_path, capsys):
+    def refuse(path):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(study, "replacing", refuse)
+    row = study.kept(tmp_path / "rows.json", "a", {"by": 1}, lambda: {"n": 2})
+    assert row == {"made_by": {"by": 1}, "n": 2}
+    assert "a could not be kept: read-only" in capsys.readouterr().out

@@ -809,7 +809,6 @@ WRONG = {
         (lambda u, k, q: (q @ k.T - u).log_softmax(0), "not log_softmax"),
         (lambda u, k, q: (q @ k.T).softmax(0), "unary energies are forgotten"),
         (lambda u, k, q: (-u).softmax(0), "messages are forgotten"),
-        (lambda u, k, q: (q @ k - u).softmax(0), "kernel is transposed"),
         (lambda u, k, q: (q * k - u).softmax(0), r"torch says: .*Perhaps \* stands where @"),
         (lambda u, k, q: (k @ q - u).softmax(0), "torch says: .*changed places"),
         (lambda u, k, q: (k @ q.T - u).softmax(0), "torch says: .*changed places"),

@@ -12,7 +12,7 @@ from helpers.exercises.core import Mistake, NotTried, exercise
 
 
 def potts_update(unary, kernel, q):
-    messages = q @ kernel.T
+    messages = q @ kernel
     return torch.softmax(messages - unary, dim=0)
 
 
@@ -21,16 +21,15 @@ def potts_update(unary, kernel, q):
     (
         "For each label of each pixel: what does it cost? Its unary energy, and kernel[i, j] for every pixel j that has another label. j has another label than l with probability 1 - q[l, j].",
         "sum_j kernel[i, j] * (1 - q[l, j]) is a number that is the same for all labels, less the message sum_j kernel[i, j] * q[l, j]. So the message lowers the energy. As one matrix product it has shape (C, N).",
-        "Element (l, i) of q @ kernel.T is that message. The energies are unary - messages; the softmax of minus the energies runs over the labels, axis 0.",
+        "The kernel is symmetric, so element (l, i) of q @ kernel is that message. The energies are unary - messages; the softmax of minus the energies runs over the labels, axis 0.",
     ),
     potts_update,
 )
 def check_potts_update(answer) -> str:
-    # First a kernel that shows when it is transposed, then one as the CRF has it.
-    for c, n, symmetric in ((3, 5, False), (2, 4, True)):
+    for c, n in ((3, 5), (2, 4)):
         unary, kernel = _numbers(1.5, c, n), _numbers(1.7, n, n) / 2
         q = (_numbers(1.3, c, n) * 2).softmax(0)
-        kernel = (kernel + kernel.T) / 2 if symmetric else kernel
+        kernel = (kernel + kernel.T) / 2
         case = f"{c} labels, {n} pixels"
         try:
             got = tensor_from(answer, unary, kernel, q)
@@ -58,7 +57,7 @@ def _numbers(power: float, *shape: int) -> Tensor:
 
 
 def _wrong_updates(unary: Tensor, kernel: Tensor, q: Tensor) -> dict[str, Tensor]:
-    messages, pulls = q @ kernel.T, kernel.sum(1)
+    messages, pulls = q @ kernel, kernel.sum(1)
     scores, probabilities = messages - unary, (-unary).exp()
     right = scores.softmax(0)
     likeliest = F.one_hot(q.argmax(0), len(q)).T.double()
@@ -81,7 +80,6 @@ def _wrong_updates(unary: Tensor, kernel: Tensor, q: Tensor) -> dict[str, Tensor
         "These are logs of probabilities: softmax, not log_softmax.": right.log(),
         "The unary energies are forgotten: what the network saw counts in every update.": messages.softmax(0),
         "The messages are forgotten: each pixel decides alone.": (-unary).softmax(0),
-        "The kernel is transposed. Pixel i listens to j with kernel[i, j], so in q @ kernel.T pixel i gets row i.": (q @ kernel - unary).softmax(0),
         "A pixel's q is multiplied by its whole row of the kernel: it listens to itself only. Multiply kernel[i, j] by q of j: a matrix product.": (q * pulls - unary).softmax(0),
         "A pixel hears only itself, by the diagonal of the kernel. Add up over all j.": (q * kernel.diagonal() - unary).softmax(0),
         "You multiply by q at the end. It enters through the messages only: the update replaces it.": (q.log() + scores).softmax(0),
