@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zlib
 from dataclasses import astuple, replace
 
@@ -69,10 +70,11 @@ def masks_of(maps: bytes) -> np.ndarray:
     ("trait", "value", "message"),
     [
         ("source", "unet", "source must be one of sharp, dull; got 'unet'"),
-        ("index", 2, "index must be from 0 to 1; got 2"),
-        ("index", -1, "index must be from 0 to 1; got -1"),
-        ("iterations", 11, "iterations must be from 0 to 10; got 11"),
-        ("iterations", -1, "iterations must be from 0 to 10; got -1"),
+        ("index", 2, "index must be a whole number from 0 to 1; got 2"),
+        ("index", -1, "index must be a whole number from 0 to 1; got -1"),
+        ("index", True, "index must be a whole number from 0 to 1; got True"),
+        ("iterations", 11, "iterations must be a whole number from 0 to 10; got 11"),
+        ("iterations", -1, "iterations must be a whole number from 0 to 10; got -1"),
         ("view", "truth", "view must be one of classes, errors; got 'truth'"),
         ("setting", None, "setting must be a crf.Params or its 5 numbers; got None"),
         ("setting", [1, 4, 12], r"setting must be a crf.Params or its 5 numbers; got \[1, 4, 12\]"),
@@ -117,6 +119,12 @@ def test_a_control_out_of_range_is_refused_and_stays(parts, trait, value, messag
 def test_arguments_that_do_not_fit_are_refused(parts, change, message):
     with pytest.raises(ValueError, match=message):
         CRFPlayground(**parts | change)
+
+
+def test_without_pydensecrf_it_says_so(parts, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(ImportError, match="needs the package pydensecrf2"):
+        CRFPlayground(**parts)
 
 
 def test_images_may_be_bytes(parts):
@@ -267,8 +275,12 @@ def test_the_printed_twin_shows_masks_changes_and_energy(parts, playground):
     assert not plt.get_fignums()
     for wrong, message in (
         ({"source": "unet"}, "source must be one of sharp, dull"),
+        ({"source": ["dull"]}, r"source must be one of sharp, dull; got \['dull'\]"),
         ({"setting": 3}, "setting must be a crf.Params"),
-        ({"iterations": 11}, "iterations must be from 0 to 10; got 11"),
+        ({"index": "a"}, "index must be a whole number from 0 to 1; got 'a'"),
+        ({"index": False}, "index must be a whole number from 0 to 1; got False"),
+        ({"iterations": 2.5}, "iterations must be a whole number from 0 to 10; got 2.5"),
+        ({"iterations": 11}, "iterations must be a whole number from 0 to 10; got 11"),
     ):
         with pytest.raises(ValueError, match=message):
             playground.figure(**wrong)

@@ -49,7 +49,7 @@ for network in networks.values():
 params = {"sharp": Params(3, 4, 20, 1, 1), "dull": Params(10, 8, 30, 0, 1)}
 """
 H, W = 40, 56
-NEEDS_KERNEL = "What you ask for needs a running kernel. Still shown: "
+NEEDS_KERNEL = "Not inferred yet: this needs a running kernel. Still shown: "
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,12 @@ def answer(page, playground: CRFPlayground, message: dict) -> list:
     return given
 
 
+def stop_the_clock(page) -> None:
+    """From now on time passes in the page only by ``page.clock.run_for(milliseconds)``."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1)
+
+
 def answer_at_once(page) -> None:
     """From now on every request is answered, whatever it asks for."""
     page.evaluate("""() => { model.save_changes = () =>
@@ -167,6 +173,7 @@ def test_pictures_scores_and_words_are_those_of_python(alone, synthetic, playgro
 
 
 def test_tuned_answers_need_no_kernel(alone, synthetic, playground):
+    stop_the_clock(alone)
     alone.get_by_role("combobox", name="Network").select_option("dull")
     slider(alone, "Picture").press("ArrowRight")
     slider(alone, "Iterations").press("ArrowLeft")
@@ -174,9 +181,9 @@ def test_tuned_answers_need_no_kernel(alone, synthetic, playground):
     assert trait(alone, "setting") == list(astuple(synthetic["params"]["dull"]))
     assert shown(alone)["exact"]
     check_pictures(alone, synthetic, [0, *playground.starts[3]], 4, "errors")
-    alone.wait_for_timeout(1700)
-    assert NEEDS_KERNEL not in alone.get_by_role("status").inner_text()
     assert len(sent(alone)) == 1  # and nothing after the request that none has answered
+    alone.clock.run_for(1700)
+    assert NEEDS_KERNEL not in alone.get_by_role("status").inner_text()
 
 
 def test_without_a_kernel_a_line_says_so_and_what_is_shown(alone, synthetic, playground):
@@ -193,6 +200,7 @@ def test_without_a_kernel_a_line_says_so_and_what_is_shown(alone, synthetic, pla
 
 
 def test_one_request_is_on_its_way_and_only_the_newest_state_follows(alone, synthetic, playground):
+    stop_the_clock(alone)
     weight = slider(alone, "appearance weight")
     weight.press("ArrowRight")
     first = sent(alone)
@@ -226,6 +234,27 @@ def test_one_request_is_on_its_way_and_only_the_newest_state_follows(alone, synt
     assert len(sent(alone)) == 2
     weight.press("ArrowLeft")  # all is answered: the next one goes at once
     assert [one["request"] for one in sent(alone)] == [1, 2, 3]
+
+
+def test_a_lost_answer_is_not_waited_for_longer_than_patience(alone, synthetic, playground):
+    stop_the_clock(alone)
+    weight = slider(alone, "appearance weight")
+    weight.press("ArrowRight")
+    alone.clock.run_for(1400)
+    weight.press("ArrowRight")
+    slider(alone, "Picture").press("ArrowRight")
+    assert [one["request"] for one in sent(alone)] == [1]
+    alone.clock.run_for(200)
+    assert len(sent(alone)) == 1  # nobody asks twice by themselves
+    weight.press("ArrowRight")
+    again = sent(alone)[1:]
+    assert [(one["request"], one["index"], one["setting"][0]) for one in again] == [(2, 1, 4.5)]
+    weight.press("ArrowRight")
+    assert len(sent(alone)) == 2  # which has its own patience
+    assert not shown(alone)["exact"]
+    answer(alone, playground, again[0])
+    assert [(one["request"], one["setting"][0]) for one in sent(alone)[2:]] == [(3, 5)]
+    check_pictures(alone, synthetic, answer(alone, playground, sent(alone)[2]), 5)
 
 
 def test_what_python_sets_is_shown(alone, synthetic, playground):

@@ -75,7 +75,9 @@ async function render({ model, el }) {
   const size = height * width, ranges = Object.values(limits);
   const isTuned = () => same(get("setting"), tuned[get("source")]);
 
-  // Whatever moves waits until Python has answered what was asked before.
+  // Whatever moves waits until Python has answered what was asked before. An error there loses the
+  // answer: one that is late is not waited for, and the next move asks anew.
+  let late; // from this time on
   const give = (state) => Object.entries(state).forEach((pair) => model.set(...pair));
   function set(state) {
     Object.assign(unsent, state);
@@ -83,9 +85,11 @@ async function render({ model, el }) {
     send();
   }
   function send() {
-    if (!Object.keys(unsent).length || get("request") !== get("answer")[0]) return;
+    const open = get("request") !== get("answer")[0] && performance.now() < late;
+    if (open || !Object.keys(unsent).length) return;
     const state = { ...unsent, request: get("request") + 1 };
     unsent = {};
+    late = performance.now() + PATIENCE;
     give(state);
     model.save_changes();
   }
@@ -197,7 +201,7 @@ async function render({ model, el }) {
     clearTimeout(waiting);
     readout.textContent = where;
     if (!exact) waiting = setTimeout(() => {
-      readout.textContent = `What you ask for needs a running kernel. Still shown: ${where}`;
+      readout.textContent = `Not inferred yet: this needs a running kernel. Still shown: ${where}`;
     }, PATIENCE);
   }
 

@@ -1,8 +1,8 @@
 """CRF playground: move the parameters of a CRF and see which pixels it mends and which it spoils.
 
-Python computes: it answers a request of the browser, which asks again only when the answer is there,
-and then for the newest state alone. Every network's tuned setting comes along for every picture, so
-a saved page still shows those, step by step, without a kernel.
+Python computes: it answers a request of the browser, which asks again only when the answer is there
+or late (an error loses it), and then for the newest state alone. Every network's tuned setting comes
+along for every picture, so a saved page still shows those, step by step, without a kernel.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class CRFPlayground(Still):
     there is nothing to score).
 
     Raises ``ValueError`` for arrays, networks or params that do not fit together and for traits
-    out of range.
+    out of range, ``ImportError`` where pydensecrf is not installed.
     """
 
     _esm = with_shared(Path(__file__).with_suffix(".js"))
@@ -184,11 +184,12 @@ class CRFPlayground(Still):
         if name == "setting":
             return check_setting(name, value)
         if name in ("source", "view"):
-            known = self.params if name == "source" else VIEWS
+            known = list(self.params if name == "source" else VIEWS)
             good, expected = value in known, f"one of {', '.join(known)}"
         else:
             last = MOST if name == "iterations" else len(self._photos) - 1
-            good, expected = 0 <= value <= last, f"from 0 to {last}"
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            good, expected = whole and 0 <= value <= last, f"a whole number from 0 to {last}"
         if not good:
             raise ValueError(f"{name} must be {expected}; got {value!r}")
         return value
