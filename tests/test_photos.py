@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zlib
 
@@ -79,6 +80,9 @@ def test_every_kind_of_picture_becomes_rgb():
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     for form in ("PNG", "TIFF"):
         np.testing.assert_array_equal(photos.read(saved(deep, form)), threefold)
+    deep = Image.fromarray(np.where(grey > 200, 65535, grey.astype(np.uint16) * 257 + 200))
+    nearest = np.where(grey > 200, 255, grey + 1)
+    np.testing.assert_array_equal(photos.read(saved(deep))[..., 0], nearest)
     palette = Image.fromarray(CORNERS).quantize(4)
     np.testing.assert_array_equal(photos.read(saved(palette)), CORNERS)
     bits = Image.fromarray(grey > 127)
@@ -188,6 +192,9 @@ def test_later_strokes_cover_earlier_ones_and_end_at_the_border():
         ("cat", 5, [(1, 2)]),
         (0, 0.5, [(1, 2)]),
         (0, np.inf, [(1, 2)]),
+        (0, 1e9, [(1, 2)]),
+        (0, 5, [(1, 1e9)]),
+        (0, 5, [(-1e9, 2)]),
         (0, 5, []),
         (0, 5, [1, 2]),
         (0, 5, [(1, 2, 3)]),
@@ -198,11 +205,32 @@ def test_later_strokes_cover_earlier_ones_and_end_at_the_border():
     ],
 )
 def test_strokes_that_are_none_are_refused(stroke):
-    with pytest.raises(ValueError, match="lines must be of a label from 0 to 254, a width from 1"):
+    with pytest.raises(
+        ValueError, match="lines must be of a label .* a width .* up to 1e.06 pixels"
+    ):
         photos.strokes((20, 30), [stroke])
 
 
+@pytest.mark.parametrize("lines", [5, None, {0: 5}])
+def test_lines_come_in_one_of_two_forms(lines):
+    with pytest.raises(ValueError, match=r"lines must be {label: .* after the other; got "):
+        photos.strokes((20, 30), lines)
+
+
+def test_strokes_are_plain_numbers_that_travel_as_json():
+    lines = {np.int64(1): [np.array([[1, 2], [3, 4]])]}
+    sent = json.dumps(photos.as_strokes(lines, np.int64(7)))
+    assert json.loads(sent) == [[1, 7, [[1, 2], [3, 4]]]]
+    assert photos.as_strokes([(0, np.float32(1.5), [(1, 2)])]) == [[0, 1.5, [[1, 2]]]]
+
+
 H, W = 60, 80
+
+
+@pytest.fixture
+def lattice() -> None:
+    """For tests that refine."""
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +256,7 @@ def test_uniform_probabilities_where_nothing_is_drawn(disc):
         np.testing.assert_allclose(found[label, disc["scribbles"] == label], photos.SURE)
 
 
-def test_labels_nobody_drew_are_nowhere(disc):
+def test_labels_nobody_drew_are_nowhere(disc, lattice):
     scribbles = np.where(disc["scribbles"] == 1, 3, disc["scribbles"])
     found = photos.scribble_probabilities(disc["photo"], scribbles)
     assert found.shape == (4, H, W)
@@ -250,13 +278,13 @@ def test_colors_tell_disc_and_ground_apart_without_any_crf(disc):
 
 
 @pytest.mark.parametrize("colors", [False, True])
-def test_segmenting_recovers_the_disc(disc, colors):
+def test_segmenting_recovers_the_disc(disc, colors, lattice):
     mask = photos.segment(disc["photo"], disc["scribbles"], colors=colors)
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, disc["truth"])
 
 
-def test_what_was_drawn_keeps_its_label(disc):
+def test_what_was_drawn_keeps_its_label(disc, lattice):
     wrong = disc["scribbles"].copy()
     wrong[30, 44] = 1  # a slip of one pixel, which the CRF would smooth away
     probabilities = photos.scribble_probabilities(disc["photo"], wrong)
@@ -265,7 +293,7 @@ def test_what_was_drawn_keeps_its_label(disc):
     assert photos.segment(disc["photo"], wrong)[30, 44] == 1
 
 
-def test_params_and_iterations_go_to_the_crf(disc):
+def test_params_and_iterations_go_to_the_crf(disc, lattice):
     off = crf.Params(0, 1, 1, 0, 1)
     mask = photos.segment(disc["photo"], disc["scribbles"], off, 0)
     assert (mask == np.where(disc["scribbles"] == 1, 1, 0)).all()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+from traitlets import TraitError
 
 from helpers import crf, photos
 from helpers.classes import IGNORE_INDEX
 from helpers.widgets.scribble_segmenter import COLORS, ScribbleSegmenter
+
+pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
 
 H, W = 40, 60
 LINES = {0: [[(20, 25), (20, 35)]], 1: [[(3, 3), (3, 56)], [(36, 3), (36, 56)]]}
@@ -39,9 +43,9 @@ def png(picture: np.ndarray) -> bytes:
     return data.getvalue()
 
 
-def ask(segmenter: ScribbleSegmenter, number: int, strokes: list) -> None:
-    """What the browser sends."""
-    segmenter.set_state({"asked": number, "strokes": strokes})
+def ask(segmenter: ScribbleSegmenter, number: int, strokes: list, photo: int = 0) -> None:
+    """What the browser sends, drawn on photo number `photo`."""
+    segmenter.set_state({"asked": [number, photo], "strokes": strokes})
 
 
 def upload(segmenter: ScribbleSegmenter, data: bytes) -> None:
@@ -55,7 +59,8 @@ def upload(segmenter: ScribbleSegmenter, data: bytes) -> None:
         ("brush", 0, "brush must be from 1 to 31; got 0"),
         ("opacity", 1.1, "opacity must be from 0 to 1; got 1.1"),
         ("view", "mask", "view must be one of overlay, cut-out; got 'mask'"),
-        ("strokes", {2: [[(1, 2)]]}, r"strokes must be of 2 labels; got \[\[2, 5, "),
+        ("strokes", {2: [[(1, 2)]]}, r"strokes must be of 2 labels; got \[\[2, 5.0, "),
+        ("strokes", 5, "lines must be {label: .* got 5"),
         ("strokes", [[0, 5, []]], r"lines must be of a label .* got \[0, 5, \[\]\]"),
     ],
 )
@@ -69,10 +74,29 @@ def test_a_control_out_of_range_is_refused_and_stays(photo, trait, value, messag
         ScribbleSegmenter(photo, **{trait: value})
 
 
-@pytest.mark.parametrize("names", [["cat"], ["cat", "cat"], list("abcdefg")])
+@pytest.mark.parametrize("names", [["cat"], ["cat"] * 2, list("abcdefg"), [1, 2], "ab", 5, None])
 def test_names_are_two_to_six(photo, names):
-    with pytest.raises(ValueError, match="names must be 2 to 6, all different; got "):
+    with pytest.raises(ValueError, match="names must be 2 to 6 texts, all different; got "):
         ScribbleSegmenter(photo, names)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"params": {"appearance_weight": 3}}, "params must be a crf.Params, got dict"),
+        ({"iterations": -1}, "iterations must be a whole number from 0, got -1"),
+        ({"iterations": 2.5}, "iterations must be a whole number from 0, got 2.5"),
+    ],
+)
+def test_options_of_the_crf_are_checked_before_anything_is_drawn(photo, options, message):
+    with pytest.raises(ValueError, match=message):
+        ScribbleSegmenter(photo, **options)
+
+
+@pytest.mark.parametrize("traits", [{"label": "cat"}, {"brush": 2.5}, {"view": 3}])
+def test_traits_of_another_type_are_refused(photo, traits):
+    with pytest.raises(TraitError):
+        ScribbleSegmenter(photo, **traits)
 
 
 def test_the_photo_is_whatever_photos_reads(photo, tmp_path, capsys):
@@ -94,8 +118,8 @@ def test_strokes_give_scribbles_and_a_mask(photo, square):
     number, packed, told = segmenter.answer
     assert (number, told) == (0, "")
     np.testing.assert_array_equal(np.frombuffer(zlib.decompress(packed), np.uint8), square.ravel())
-    rows, columns, sent = segmenter.picture
-    assert (rows, columns) == (H, W)
+    rows, columns, sent, number = segmenter.picture
+    assert (rows, columns, number) == (H, W, 0)
     assert Image.open(io.BytesIO(sent)).size == (W, H)
 
 
@@ -134,17 +158,59 @@ def test_python_answers_once_for_each_change(photo, monkeypatch):
     assert segmenter.answer[0] == 2
 
 
-def test_what_goes_wrong_on_the_way_is_told_to_the_browser(photo, monkeypatch):
-    def fail(*_arguments):
-        raise ImportError("refine needs the package")
+FAILURES = [
+    (ImportError("refine needs the package"), "refine needs the package"),
+    (TypeError("not a float"), "not a float"),
+    (MemoryError(), "MemoryError"),
+    (KeyboardInterrupt(), "KeyboardInterrupt"),
+]
 
-    segmenter = ScribbleSegmenter(photo)
-    monkeypatch.setattr(photos, "segment", fail)
-    ask(segmenter, 1, photos.as_strokes(LINES))
-    assert segmenter.answer == [1, b"", "refine needs the package"]
-    assert (segmenter.mask == IGNORE_INDEX).all()
-    with pytest.raises(ImportError, match="refine needs the package"):
+
+def failing(error: BaseException) -> Callable:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(("error", "sentence"), FAILURES)
+def test_what_goes_wrong_on_the_way_is_told_to_the_browser(photo, monkeypatch, error, sentence):
+    segmenter = ScribbleSegmenter(photo, strokes=LINES)
+    monkeypatch.setattr(photos, "segment", failing(error))
+    ask(segmenter, 1, photos.as_strokes(LINES, 9))
+    assert segmenter.answer == [1, b"", sentence]
+    assert (segmenter.mask == IGNORE_INDEX).all()  # not that of the strokes before
+    with pytest.raises(type(error)):
         ScribbleSegmenter(photo, strokes=LINES)
+
+
+@pytest.mark.parametrize(("error", "sentence"), FAILURES)
+def test_whatever_fails_in_an_upload_is_told_and_changes_nothing(
+    photo, square, monkeypatch, error, sentence
+):
+    segmenter = ScribbleSegmenter(photo, strokes=LINES)
+    for broken in ("helpers.photos.read", "helpers.widgets.scribble_segmenter.encode"):
+        with monkeypatch.context() as patch:
+            patch.setattr(broken, lambda *_args, **_options: failing(error)())
+            upload(segmenter, png(photo[:20]))
+        assert segmenter.note[1] == f"Not taken: {sentence}"
+    assert segmenter.note[0] == 2
+    np.testing.assert_array_equal(segmenter.photo, photo)
+    np.testing.assert_array_equal(segmenter.mask, square)
+    segmenter._handle_custom_msg({}, [])
+    assert segmenter.note == [3, "Not taken: list index out of range"]
+
+
+def test_strokes_on_a_photo_that_is_gone_do_not_land_on_the_next(photo):
+    segmenter = ScribbleSegmenter(photo)
+    upload(segmenter, png(photo[:, :50]))
+    ask(segmenter, 1, photos.as_strokes(LINES), photo=0)  # sent before the new photo was there
+    assert segmenter.strokes == []
+    assert segmenter.answer == [1, b"", "Draw strokes of two labels at least."]
+    segmenter.strokes = LINES  # from Python they are meant for the photo that is there
+    assert len(segmenter.strokes) == 3 and segmenter.mask.shape == (H, 50)
+    ask(segmenter, 2, photos.as_strokes(LINES, 3), photo=1)
+    assert len(segmenter.strokes) == 3 and segmenter.answer[::2] == [2, ""]
 
 
 def test_an_upload_takes_the_place_of_the_photo(photo, capsys):
@@ -152,7 +218,7 @@ def test_an_upload_takes_the_place_of_the_photo(photo, capsys):
     other = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     upload(segmenter, png(other))
     np.testing.assert_array_equal(segmenter.photo, other)
-    assert segmenter.picture[:2] == [30, 50]
+    assert segmenter.picture[:2] == [30, 50] and segmenter.picture[3] == 1
     assert segmenter.strokes == [] and segmenter.answer[1] == b""
     assert segmenter.mask.shape == (30, 50) and (segmenter.mask == IGNORE_INDEX).all()
     assert segmenter.note == [1, ""]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
 from browser import (
     bare_page,
     colors,
@@ -91,7 +92,7 @@ def asked(page) -> list:
 
 def spot(page, row: float, column: float) -> tuple[float, float]:
     """Where in the window the middle of a pixel of the photo lies."""
-    box = page.get_by_role("img").bounding_box()
+    box = page.get_by_role("application").bounding_box()
     step = box["width"] / W
     return box["x"] + (column + 0.5) * step, box["y"] + (row + 0.5) * step
 
@@ -110,14 +111,31 @@ def answer(page, number: int, segmenter: ScribbleSegmenter | None = None) -> Non
     page.evaluate(ANSWER, [number, encode(packed)["base64"], told])
 
 
-def says(page, text: str) -> None:
-    page.locator("output").get_by_text(text).wait_for(timeout=6000)
+def says(page, text: str, where: str = "output") -> None:
+    page.locator(where, has_text=text).wait_for(timeout=6000)
+
+
+def exchange(page, segmenter: ScribbleSegmenter, number: int, script: str = "") -> None:
+    """What Python says when it takes an upload; `script` runs before the picture is unpacked."""
+    picture = encode([*segmenter.picture[:3], number])
+    page.evaluate("""([[rows, columns, { base64 }, number], script]) => {
+      const { buffer } = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+      model.set("picture", [rows, columns, new DataView(buffer), number]);
+      eval(script);
+    }""", [picture, script])  # fmt: skip
+    set_state(page, note=[number, "Photo reduced"])
+
+
+def shown(page, height: int = H, width: int = W) -> np.ndarray:
+    """The canvas as `colors` has it, once drawn."""
+    page.evaluate("new Promise(requestAnimationFrame)")
+    return colors(page.get_by_role("application"), height, width).astype(int)
 
 
 def test_a_drag_is_a_stroke_and_python_is_asked(alone):
     drag(alone, (10, 20), (10, 30), (14, 33))
     assert asked(alone) == [[[0, 5, [[10, 20], [10, 30], [14, 33]]]]]
-    assert alone.evaluate("model.get('asked')") == 1
+    assert alone.evaluate("model.get('asked')") == [1, 0]
     answer(alone, 1)
     says(alone, "1 stroke. Two labels at least.")
     alone.get_by_role("radio", name="ground").check()
@@ -129,16 +147,17 @@ def test_a_drag_is_a_stroke_and_python_is_asked(alone):
     drag(alone, (0, 0), (-30, -30))  # beyond the corner: it stays inside
     assert asked(alone)[2][2] == [1, 6, [[0, 0]]]
     alone.mouse.move(*spot(alone, 20, 20))  # no button pressed
-    assert "Cursor at row 0, column 0." in alone.locator("output").inner_text()
+    assert alone.locator(".place").inner_text() == "Cursor at row 0, column 0."
 
 
 def test_the_keyboard_draws(alone):
-    alone.get_by_role("img").focus()
+    alone.get_by_role("application").focus()
     alone.keyboard.press("2")
     for key in ("ArrowUp", "Shift+ArrowLeft", "Space", "ArrowRight", "Shift+ArrowDown"):
         alone.keyboard.press(key)
     assert not asked(alone)
-    says(alone, "Cursor at row 33, column 23, drawing.")
+    says(alone, "Cursor at row 33, column 23.", ".place")
+    says(alone, "0 strokes. Draw strokes of two labels at least. The brush is down.")
     alone.keyboard.press("Enter")
     assert asked(alone) == [[[1, 5, [[23, 22], [23, 23], [33, 23]]]]]
     answer(alone, 1)
@@ -149,8 +168,8 @@ def test_the_keyboard_draws(alone):
     assert asked(alone)[1][1] == [2, 5, [[33, 23]]]
     assert alone.get_by_role("radio", name="sky").is_checked()
     for _ in range(7):
-        alone.get_by_role("img").press("Shift+ArrowRight")
-    says(alone, "column 63.")
+        alone.get_by_role("application").press("Shift+ArrowRight")
+    says(alone, "column 63.", ".place")
 
 
 def test_undo_and_clear(alone):
@@ -195,16 +214,112 @@ def test_strokes_and_photo_that_python_sets_are_shown(alone, photo, drawn):
     assert alone.get_by_role("button", name="undo").is_disabled()
     assert len(asked(alone)) == 1
     other = ScribbleSegmenter(np.full((20, 30, 3), 90, np.uint8))
-    alone.evaluate("""([strokes, [rows, columns, { base64 }]]) => {
-      const { buffer } = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-      model.set("strokes", strokes);
-      document.activeElement.blur(); // or the cursor is drawn
-      model.set("picture", [rows, columns, new DataView(buffer)]);
-    }""", [[], encode(other.picture)])  # fmt: skip
+    set_state(alone, strokes=[])
+    exchange(alone, other, 1, "document.activeElement.blur()")  # or the cursor is drawn
     answer(alone, 1, other)
-    says(alone, "0 strokes. Draw strokes of two labels at least. Cursor at row 10, column 15.")
-    shown = colors(alone.get_by_role("img"), 20, 30).astype(int)
-    assert abs(shown - 90).max() < 6
+    says(alone, "0 strokes. Draw strokes of two labels at least.")
+    says(alone, "Cursor at row 10, column 15.", ".place")
+    assert abs(shown(alone, 20, 30) - 90).max() < 6
+
+
+SPACE = """for (const _ of "du")
+  document.querySelector("canvas").onkeydown(new KeyboardEvent("keydown", { key: " " }));"""
+
+
+def test_no_stroke_on_one_photo_lands_on_the_next(alone):
+    """Python had no strokes, so none of what it says is that there are none now."""
+    other = ScribbleSegmenter(np.full((20, 30, 3), 90, np.uint8))
+    choose = alone.get_by_label("Your own photo")
+    choose.set_input_files([{"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"sea"}])
+    says(alone, "Reading the photo …")
+    drag(alone, (30, 30))
+    alone.mouse.move(*spot(alone, 10, 10))
+    alone.mouse.down()
+    exchange(alone, other, 1, SPACE)  # one stroke begun before, one before it is unpacked
+    alone.mouse.up()
+    says(alone, "Photo reduced", ".note")
+    says(alone, "Cursor at row 10, column 15.", ".place")
+    says(alone, "0 strokes.")
+    assert alone.get_by_role("button", name="undo").is_disabled()
+    assert not asked(alone)
+    alone.get_by_role("application").press("Space")
+    alone.get_by_role("application").press("Space")
+    assert asked(alone) == [[[0, 5, [[10, 15]]]]]
+    assert alone.evaluate("model.get('asked')") == [1, 1]
+
+
+def test_a_photo_that_never_comes_does_not_block_the_strokes(alone):
+    choose = alone.get_by_label("Your own photo")
+    choose.set_input_files([{"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"sea"}])
+    says(alone, "The photo is not read yet: this needs a running kernel.")
+    drag(alone, (30, 30))
+    assert asked(alone) == [[[0, 5, [[30, 30]]]]]
+    says(alone, "1 stroke. Segmenting …")
+    answer(alone, 1)
+    says(alone, "1 stroke. Two labels at least.")
+    choose.set_input_files([{"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"sea"}])
+    drag(alone, (10, 10))
+    poll(lambda: len(asked(alone)) == 2, 6, "the stroke drawn while the photo was awaited")
+
+
+def test_files_too_large_to_send_are_refused_here(alone):
+    choose = alone.get_by_label("Your own photo")
+    large = {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": bytes(9_000_001)}
+    choose.set_input_files([large])
+    says(alone, "Not taken: this photo has 9.1 MB, and Jupyter carries 9 MB at most.", ".note")
+    says(alone, "Save it smaller, as JPEG or with fewer pixels", ".note")
+    drag(alone, (30, 30))
+    assert len(asked(alone)) == 1 and not alone.evaluate("sent.length")
+    answer(alone, 1)
+    choose.set_input_files([large | {"buffer": bytes(9_000_000)}])
+    poll(lambda: alone.evaluate("sent.length") == 1, 6, "the upload")
+    assert alone.locator(".note").inner_text() == ""
+
+
+def test_moving_is_not_announced(finished):
+    finished.evaluate("""() => {
+      window.told = [];
+      const live = document.querySelector("output");
+      new MutationObserver(() => told.push(live.textContent)).observe(live, { childList: true, subtree: true });
+    }""")
+    canvas = finished.get_by_role("application")
+    for key in ("ArrowUp", "ArrowLeft", "Shift+ArrowLeft"):
+        canvas.press(key)
+    says(finished, "Cursor at row 23, column 21.", ".place")
+    set_state(finished, brush=9)
+    assert finished.evaluate("told") == []
+    assert finished.locator(".place").get_attribute("aria-live") is None
+    for key in ("Space", "ArrowLeft", "ArrowLeft", "Space"):
+        canvas.press(key)
+    assert finished.evaluate("told") == [
+        "3 strokes. Segmented. The brush is down.",
+        "4 strokes. Segmenting …",
+    ]
+
+
+def test_the_mask_is_built_once_and_drawn_once_a_frame(finished):
+    finished.evaluate("""() => {
+      window.count = { putImageData: 0, drawImage: 0 };
+      for (const name in count) {
+        const original = CanvasRenderingContext2D.prototype[name];
+        CanvasRenderingContext2D.prototype[name] = function (...all) {
+          count[name] += 1;
+          return original.apply(this, all);
+        };
+      }
+    }""")
+    drag(finished, *[(row, 30) for row in range(5, 25)])
+    shown(finished)
+    assert finished.evaluate("count.putImageData") == 0
+    finished.evaluate("count.drawImage = 0")
+    finished.evaluate("for (let size = 2; size < 20; size++) model.set('brush', size)")
+    shown(finished)
+    assert finished.evaluate("count.drawImage") == 2  # photo and mask
+    set_state(finished, view="cut-out")
+    shown(finished)
+    answer(finished, 1)
+    shown(finished)
+    assert finished.evaluate("count.putImageData") == 2  # another view, then no mask
 
 
 @pytest.mark.parametrize("view", ["overlay", "cut-out"])
@@ -217,28 +332,27 @@ def test_the_canvas_shows_what_the_printed_twin_shows(finished, drawn, view):
     if view == "overlay":
         wide = photos.strokes((H, W), LINES, 17)  # with halos and numbers
         clear &= wide == IGNORE_INDEX
-    shown = colors(finished.get_by_role("img"), H, W).astype(int)
     assert clear.sum() > 500
-    off = abs(shown - printed)[clear]
+    off = abs(shown(finished) - printed)[clear]
     assert off.max() < 16 and off.mean() < 3  # the photo loses a little on its way
 
 
 def test_strokes_are_shown_in_their_colours_with_numbers(finished):
-    shown = colors(finished.get_by_role("img"), H, W)
+    seen = shown(finished)
     for label, (row, column) in ((0, (24, 34)), (1, (3, 40)), (1, (45, 40))):
-        assert "#{:02X}{:02X}{:02X}".format(*shown[row, column]) == COLORS[label]
-    body = shown[23:26]
+        assert "#{:02X}{:02X}{:02X}".format(*seen[row, column]) == COLORS[label]
+    body = seen[23:26]
     assert (body[:, 28:31] == 0).all(2).any()  # the outline of the number, at the start
     assert not (body[:, 31:36] == 0).all(2).any()
 
 
 def test_a_saved_page_shows_the_mask_and_says_what_needs_a_kernel(finished):
-    image = finished.get_by_role("img")
+    image = finished.get_by_role("application")
     told = image.get_attribute("aria-label")
     assert told == (
         "Photo of 48 × 64 pixels, labels over the photo. 3 strokes. Mask: object 25 %, "
         "background 75 %. Segmented. Now drawing object, 3 pixels wide. "
-        "Cursor at row 24, column 32."
+        "Cursor at row 24, column 32. Arrow keys move it."
     )
     drag(finished, (30, 30))
     says(finished, "4 strokes. Not segmented yet: this needs a running kernel.")
@@ -251,7 +365,7 @@ def test_an_upload_goes_to_python_and_its_sentence_is_shown(finished):
     files = [{"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"a diary"}]
     choose.set_input_files(files)
     says(finished, "Reading the photo …")
-    assert finished.evaluate("sent") == [list(b"a diary")]
+    poll(lambda: finished.evaluate("sent") == [list(b"a diary")], 5, "the upload")
     drag(finished, (30, 30))
     assert not asked(finished)  # the photo may be another one soon
     set_state(finished, note=[1, "Not taken: source must be a photo"])
@@ -265,7 +379,7 @@ def test_an_upload_goes_to_python_and_its_sentence_is_shown(finished):
 
 def test_every_control_has_a_name(alone):
     tree = alone.locator("form").aria_snapshot()
-    controls = re.findall(r"- '?(?:slider|button|radio|img)\b.*", tree)
+    controls = re.findall(r"- '?(?:slider|button|radio|application)\b.*", tree)
     assert len(controls) == 1 + 3 + 2 + 2 + 2 + 1
     assert [c for c in controls if not re.match(r"- '?\w+ \"[\w]", c)] == []
 
@@ -284,20 +398,20 @@ def test_the_segmenter_lives_in_jupyterlab(browser, tmp_path):
         SYNTHETIC + "from helpers.widgets import ScribbleSegmenter",
         "segmenter = ScribbleSegmenter(photo)\nsegmenter",
         "print('square', (segmenter.mask == 0).sum(), 'void', (segmenter.mask == 255).sum(),\n"
-        "      'strokes', len(segmenter.strokes), segmenter.photo.shape, segmenter.asked)",
+        "      'strokes', len(segmenter.strokes), segmenter.photo.shape, segmenter.asked[0])",
     )
     with lab(tmp_path, "JupyterLab Dark") as address:
         page = browser.new_page(viewport={"width": 1300, "height": 1100})
         outside = strangers(page)
         run_all(page, address, "scribble.ipynb", seconds=60)
         root = page.locator(".pixelwise-scribble")
-        root.get_by_role("img").wait_for()
+        root.get_by_role("application").wait_for()
         root.scroll_into_view_if_needed()
         said = root.locator("output")
         tell = lambda text: said.get_by_text(text).wait_for(timeout=20_000)  # noqa: E731
         tell("0 strokes. Draw strokes of two labels at least.")
         count = page.locator(".jp-Cell").count()
-        inside = root.get_by_role("img")
+        inside = root.get_by_role("application")
         box = inside.bounding_box()
         step = box["width"] / W
 
