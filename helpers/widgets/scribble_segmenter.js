@@ -2,10 +2,12 @@
 // and segments. Nothing is asked before the last answer has come, and then only the newest strokes.
 
 const PATIENCE = 3000; // milliseconds until the kernel is missed
+const MOST = 9e6; // bytes of a photo: at 10 MiB, Jupyter closes the connection
 const SQUARE = 8, SQUARES = ["#d7d7d7", "#f5f5f5"].map(pack); // as in Python
 const VIEW_NAMES = { overlay: () => "labels over the photo", "cut-out": (first) => `cut-out of ${first}` };
 const FORM = `
-  <div class="stage"><canvas role="img" tabindex="0"></canvas><output></output></div>
+  <div class="stage"><canvas role="application" tabindex="0"></canvas>
+    <output></output><p class="place"></p></div>
   <div class="side">
     <fieldset class="labels"><legend>Draw</legend></fieldset>
     <label class="slider"><span>Brush <b></b></span><input type="range" name="brush"></label>
@@ -25,7 +27,7 @@ async function render({ model, el }) {
   const names = get("names"), palette = get("colors");
 
   const form = make("form", { className: "pixelwise-scribble", innerHTML: FORM });
-  const [canvas, readout, note] = ["canvas", "output", ".note"].map((s) => form.querySelector(s));
+  const [canvas, readout, place, note] = ["canvas", "output", ".place", ".note"].map((s) => form.querySelector(s));
   const { brush, opacity, file, undo, clear } = form.elements;
   const radios = (box, name, entries) => form.querySelector(box).append(...entries.map(([value, ...inside]) =>
     make("label", {}, make("input", { type: "radio", name, value }), ...inside)));
@@ -48,23 +50,32 @@ async function render({ model, el }) {
     set({ [name]: type === "range" ? target.valueAsNumber : name === "label" ? Number(value) : value });
   };
 
-  // What is drawn here, and what Python has been told of it.
-  let strokes = get("strokes"), past = [], sent = strokes, mask = null, shares;
+  // What is drawn here, on which photo, and what Python has been told of it.
+  let strokes = get("strokes"), past = [], sent = strokes, number = get("picture")[3], mask = null, shares;
   let width, height, scale, photo, cursor, drawing = null; // drawing: the stroke under the brush
   const waiting = new Set(); // for "mask" or "photo"
-  let overdue = false, timer;
+  let late = null, timer; // late: what was not there in time
 
   function expect(what) {
     waiting.add(what);
-    overdue = false;
+    late = null;
     clearTimeout(timer);
-    timer = setTimeout(() => { overdue = waiting.size > 0; update(); }, PATIENCE);
+    timer = setTimeout(() => {
+      late = ["photo", "mask"].find((one) => waiting.has(one));
+      waiting.delete("photo"); // it may be lost, and strokes need not wait for it
+      ask();
+      update();
+    }, PATIENCE);
+  }
+  function arrived(what) {
+    waiting.delete(what);
+    if (late === what) late = null;
   }
   function ask() { // what changes meanwhile is sent when the answer has come
     if (waiting.size || JSON.stringify(strokes) === JSON.stringify(sent)) return;
     expect("mask");
     sent = strokes;
-    set({ strokes, asked: get("asked") + 1 });
+    set({ strokes, asked: [get("asked")[0] + 1, number] });
   }
   function change(to) {
     past.push(strokes);
@@ -79,30 +90,34 @@ async function render({ model, el }) {
   };
   clear.onclick = () => change([]);
   file.onchange = async () => {
-    if (!file.files.length) return;
-    const bytes = await file.files[0].arrayBuffer();
+    const [chosen] = file.files;
+    if (!chosen) return;
     file.value = ""; // so that the same file may be chosen again
-    note.textContent = "";
+    const megabytes = (Math.ceil(chosen.size / 1e5) / 10).toFixed(1);
+    note.textContent = chosen.size <= MOST ? "" : `Not taken: this photo has ${megabytes} MB, and Jupyter ` +
+      `carries ${MOST / 1e6} MB at most. Save it smaller, as JPEG or with fewer pixels, and choose it again.`;
+    if (chosen.size > MOST) return;
     expect("photo");
-    model.send({}, undefined, [bytes]);
     update();
+    model.send({}, undefined, [await chosen.arrayBuffer()]);
   };
 
   // The picture, `scale` canvas pixels to each of its own.
   const pen = canvas.getContext("2d"), small = make("canvas", {});
+  let edge, built, frame = 0; // built: the mask and the view that `small` and `edge` show
 
   async function open() {
-    const [rows, columns, bytes] = get("picture"), [bitmap] = await unpack([bytes]);
+    const picture = get("picture"), [rows, columns, bytes] = picture, [bitmap] = await unpack([bytes]);
+    if (get("picture") !== picture) return; // overtaken
     [height, width, photo] = [rows, columns, bitmap];
     scale = Math.max(1, Math.round(768 / width));
     Object.assign(canvas, { width: scale * width, height: scale * height });
     Object.assign(small, { width, height });
+    built = [];
     cursor = [height >> 1, width >> 1];
   }
 
-  function trace(paint, coats) {
-    const path = new Path2D();
-    paint(path);
+  function trace(path, coats) {
     for (const [lineWidth, strokeStyle] of coats) {
       Object.assign(pen, { lineWidth, strokeStyle, lineCap: "round", lineJoin: "round" });
       pen.stroke(path);
@@ -111,58 +126,77 @@ async function render({ model, el }) {
 
   function drawStroke([label, thickness, points]) { // its number at its start: colours are not all
     const [[y, x], ...rest] = points.map((point) => point.map((at) => (at + 0.5) * scale));
-    trace((path) => {
-      path.moveTo(x, y);
-      path.lineTo(x, y);
-      for (const [row, column] of rest) path.lineTo(column, row);
-    }, [[6, "black"], [3, "white"], [0, palette[label]]].map(([more, color]) => [thickness * scale + more, color]));
+    const path = new Path2D();
+    path.moveTo(x, y);
+    path.lineTo(x, y);
+    for (const [row, column] of rest) path.lineTo(column, row);
+    trace(path, [[6, "black"], [3, "white"], [0, palette[label]]].map(([more, color]) => [thickness * scale + more, color]));
     Object.assign(pen, { font: "bold 22px sans-serif", textAlign: "center", textBaseline: "middle", lineWidth: 5,
       strokeStyle: "black", fillStyle: "white" });
     pen.strokeText(label + 1, x, y);
     pen.fillText(label + 1, x, y);
   }
 
-  function draw() {
-    const cut = get("view") === "cut-out", image = new ImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer), tints = palette.map(pack), edge = [];
-    const side = (p) => (cut ? mask[p] === 0 : mask[p]); // an edge lies where it changes
+  function build(cut) { // slow, so only when another mask, view or photo is there
+    if (built[0] === mask && built[1] === cut) return;
+    built = [mask, cut];
+    edge = new Path2D();
+    const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
+    const tints = palette.map(pack), side = (p) => (cut ? mask[p] === 0 : mask[p]); // an edge lies where it changes
+    const line = (...ends) => {
+      const [x, y, u, v] = ends.map((at) => at * scale);
+      edge.moveTo(x, y);
+      edge.lineTo(u, v);
+    };
     for (let p = 0; mask && p < mask.length; p++) {
       const y = Math.floor(p / width), x = p % width, label = mask[p];
       if (!cut) pixels[p] = tints[label];
       else if (label) pixels[p] = SQUARES[(Math.floor(y / SQUARE) + Math.floor(x / SQUARE)) % 2];
-      if (x + 1 < width && side(p + 1) !== side(p)) edge.push([x + 1, y, x + 1, y + 1]);
-      if (y + 1 < height && side(p + width) !== side(p)) edge.push([x, y + 1, x + 1, y + 1]);
+      if (x + 1 < width && side(p + 1) !== side(p)) line(x + 1, y, x + 1, y + 1);
+      if (y + 1 < height && side(p + width) !== side(p)) line(x, y + 1, x + 1, y + 1);
     }
     small.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  function draw() { // once a frame, however much changes
+    frame ||= requestAnimationFrame(paint);
+  }
+  function paint() {
+    frame = 0;
+    if (!photo) return; // another one is on its way
+    const cut = get("view") === "cut-out";
+    build(cut);
     compose(pen, photo, small, cut ? 1 : get("opacity"), false);
-    trace((path) => edge.forEach(([x, y, u, v]) => {
-      path.moveTo(x * scale, y * scale);
-      path.lineTo(u * scale, v * scale);
-    }), [[4, "black"], [2, "white"]].slice(0, cut ? 1 : 2));
+    trace(edge, [[4, "black"], [2, "white"]].slice(0, cut ? 1 : 2));
     if (!cut) strokes.forEach(drawStroke);
     if (drawing) drawStroke(drawing);
     if (document.activeElement === canvas) {
       const [y, x] = cursor.map((at) => (at + 0.5) * scale), radius = (get("brush") * scale) / 2 + 3;
-      trace((path) => {
-        path.arc(x, y, radius, 0, 7);
-        for (const [dx, dy] of Object.values(ARROWS)) {
-          path.moveTo(x + dx * radius, y + dy * radius);
-          path.lineTo(x + dx * (radius + 8), y + dy * (radius + 8));
-        }
-      }, [[5, "black"], [2, "white"]]);
+      const path = new Path2D();
+      path.arc(x, y, radius, 0, 7);
+      for (const [dx, dy] of Object.values(ARROWS)) {
+        path.moveTo(x + dx * radius, y + dy * radius);
+        path.lineTo(x + dx * (radius + 8), y + dy * (radius + 8));
+      }
+      trace(path, [[5, "black"], [2, "white"]]);
     }
   }
 
   function describe() {
     const [, , told] = get("answer"), kernel = "this needs a running kernel";
     let state = told || (mask ? "Segmented." : "");
-    if (waiting.has("photo")) state = overdue ? `The photo is not read yet: ${kernel}.` : "Reading the photo …";
-    else if (waiting.has("mask")) state = overdue ? `Not segmented yet: ${kernel}.` : "Segmenting …";
+    if (late === "photo") state = `The photo is not read yet: ${kernel}.`;
+    else if (late) state = `Not segmented yet: ${kernel}.`;
+    else if (waiting.has("photo")) state = "Reading the photo …";
+    else if (waiting.has("mask")) state = "Segmenting …";
+    if (drawing) state += " The brush is down.";
     const count = strokes.length, drawn = `${count} ${count === 1 ? "stroke" : "strokes"}`;
-    const place = `Cursor at row ${cursor[0]}, column ${cursor[1]}${drawing ? ", drawing" : ""}.`;
-    readout.textContent = `${drawn}. ${state} ${place}`;
+    const said = `${drawn}. ${state}`;
+    if (readout.textContent !== said) readout.textContent = said; // or it is read out again
+    place.textContent = `Cursor at row ${cursor[0]}, column ${cursor[1]}.`;
     canvas.ariaLabel = `Photo of ${height} × ${width} pixels, ${VIEW_NAMES[get("view")](names[0])}. ${drawn}. ` +
-      `Mask: ${shares}. ${state} Now drawing ${names[get("label")]}, ${get("brush")} pixels wide. ${place}`;
+      `Mask: ${shares}. ${state} Now drawing ${names[get("label")]}, ${get("brush")} pixels wide. ` +
+      `${place.textContent} Arrow keys move it.`;
   }
 
   function update() {
@@ -178,7 +212,9 @@ async function render({ model, el }) {
   }
 
   // A stroke under the pointer, or under the cursor between two presses of Space.
-  const begin = () => { drawing = [get("label"), get("brush"), [cursor]]; };
+  function begin() { // not on a photo that is about to go
+    if (photo) drawing = [get("label"), get("brush"), [cursor]];
+  }
   function finish() {
     const stroke = drawing;
     drawing = null;
@@ -221,13 +257,13 @@ async function render({ model, el }) {
   canvas.onblur = () => { finish(); update(); };
 
   async function hear() {
-    const answer = get("answer"), [number, packed] = answer;
+    const answer = get("answer"), [request, packed] = answer;
     const found = packed.byteLength ? await inflate(packed) : null;
     if (get("answer") !== answer) return; // overtaken
     const share = (i) => found.reduce((sum, label) => sum + (label === i), 0) / found.length;
     mask = found;
     shares = mask ? names.map((name, i) => `${name} ${Math.round(100 * share(i))} %`).join(", ") : "none";
-    if (number === get("asked")) waiting.delete("mask");
+    if (request === get("asked")[0]) arrived("mask");
     ask();
     update();
   }
@@ -236,9 +272,10 @@ async function render({ model, el }) {
     [strokes, past, sent] = [get("strokes"), [], get("strokes")];
     update();
   }
-  async function exchange() { // another photo
-    mask = null;
-    drawing = null;
+  async function exchange() { // another photo, on which nothing is drawn yet, here as in Python
+    [strokes, past, sent, number] = [[], [], [], get("picture")[3]];
+    [mask, photo, drawing] = [null, null, null];
+    update();
     await open();
     await hear();
   }
@@ -247,7 +284,7 @@ async function render({ model, el }) {
   model.on("change:answer", hear);
   model.on("change:note", () => {
     note.textContent = get("note")[1];
-    waiting.delete("photo");
+    arrived("photo");
     ask();
     update();
   });

@@ -20,7 +20,7 @@ from PIL import Image
 
 from helpers import photos
 from helpers.classes import IGNORE_INDEX, STREETS, ClassSet
-from helpers.crf import Params
+from helpers.crf import Params, check_options
 from helpers.widgets.shared import Still, encode, with_shared
 
 COLORS = [STREETS.colors[i] for i in (1, 5, 4, 3, 0, 7)]
@@ -48,8 +48,9 @@ class ScribbleSegmenter(Still):
     (pixels), ``view`` (one of ``VIEWS``) and ``opacity`` (0 to 1). Results are properties:
     ``photo``, ``scribbles`` and ``mask``.
 
-    Raises ``ValueError`` for a photo, names or traits that do not fit, ``FileNotFoundError`` for a
-    path where no photo is, ``ImportError`` where pydensecrf is not installed.
+    Raises ``ValueError`` for a photo, names, params, iterations or traits that do not fit,
+    ``traitlets.TraitError`` for traits of another type, ``FileNotFoundError`` for a path where no
+    photo is; with strokes of two labels also ``ImportError`` where pydensecrf is not installed.
     """
 
     _esm = with_shared(Path(__file__).with_suffix(".js"))
@@ -59,8 +60,8 @@ class ScribbleSegmenter(Still):
     colors = traitlets.List(COLORS).tag(sync=True)
     views = traitlets.List(VIEWS).tag(sync=True)
     widths = traitlets.List(BRUSH).tag(sync=True)
-    picture = traitlets.List().tag(sync=True)  # rows, columns, WebP
-    asked = traitlets.Int(0).tag(sync=True)  # the number of the browser's last request
+    picture = traitlets.List().tag(sync=True)  # rows, columns, WebP, its number
+    asked = traitlets.List([0, 0]).tag(sync=True)  # numbers of the last request and of its photo
     answer = traitlets.List().tag(sync=True)  # number, deflated mask or nothing, a sentence
     note = traitlets.List().tag(sync=True)  # number and sentence about the last upload
 
@@ -78,14 +79,17 @@ class ScribbleSegmenter(Still):
         iterations: int = photos.ITERATIONS,
         **traits: object,
     ) -> None:
-        names = list(names)
-        if not 2 <= len(names) <= len(COLORS) or len(set(names)) != len(names):
-            raise ValueError(f"names must be 2 to {len(COLORS)}, all different; got {names}")
+        texts = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        if not texts or not 2 <= len(names) <= len(COLORS) or len(set(names)) != len(names):
+            raise ValueError(
+                f"names must be 2 to {len(COLORS)} texts, all different; got {names!r}"
+            )
         self._params = photos.PARAMS if params is None else params
         self._iterations = iterations
-        self._answered = None
+        check_options(self._params, iterations)
         self._load(photos.read(photo))
-        super().__init__(names=names, picture=self._sent(), **{"strokes": []} | traits)
+        picture = _picture(self._photo, 0)
+        super().__init__(names=list(names), picture=picture, **{"strokes": []} | traits)
         self._segment()
         self.observe(self._respond, ["strokes", "asked"])
         self.on_msg(self._receive)
@@ -126,43 +130,44 @@ class ScribbleSegmenter(Still):
 
     def _load(self, photo: np.ndarray) -> None:
         self._photo = photo
-        self._mask = np.full(self._photo.shape[:2], IGNORE_INDEX, np.uint8)
-
-    def _sent(self) -> list:
-        return [*self._mask.shape, encode(Image.fromarray(self._photo), "WEBP", quality=90)]
+        self._mask = np.full(photo.shape[:2], IGNORE_INDEX, np.uint8)
 
     def _respond(self, _change: dict) -> None:
         """Answer for the present strokes, once, when number and strokes change together."""
+        if self.asked != self._answered[0] and self.asked[1] != self.picture[-1]:
+            self.strokes = []  # they were drawn on a photo that has been exchanged since
         if self._answered != [self.asked, self.strokes]:
             try:
                 self._segment()
-            except (ImportError, ValueError) as error:
-                self.answer = [self.asked, b"", str(error)]
+            except (Exception, KeyboardInterrupt) as error:  # whatever it is: the browser waits
+                self.answer = [self.asked[0], b"", _sentence(error)]
 
     def _segment(self) -> None:
         self._answered = [self.asked, self.strokes]
+        self._load(self._photo)  # without the old mask, should the new one fail
         scribbles, told = self.scribbles, ""
         if len(drawn := set(np.unique(scribbles)) - {IGNORE_INDEX}) < 2:
-            self._mask = np.full_like(scribbles, IGNORE_INDEX)
             told = "Draw strokes of two labels at least."
             if drawn:
                 told += f" So far there is only {self.names[drawn.pop()]}."
         else:
             self._mask = photos.segment(self._photo, scribbles, self._params, self._iterations)
         packed = b"" if told else zlib.compress(self._mask.tobytes())
-        self.answer = [self.asked, packed, told]
+        self.answer = [self.asked[0], packed, told]
 
     def _receive(self, _widget: object, _content: object, buffers: list) -> None:
         """Put an uploaded photo, the first of `buffers`, in place of this one; or say why not."""
         said = io.StringIO()
         try:
             with contextlib.redirect_stdout(said):  # here, a printed line would go astray
-                self._load(photos.read(bytes(buffers[0])))
-        except ValueError as error:
-            said.write(f"Not taken: {error}")
+                photo = photos.read(bytes(buffers[0]))
+            picture = _picture(photo, self.picture[-1] + 1)
+        except (Exception, KeyboardInterrupt) as error:  # whatever it is: the browser waits
+            said.write(f"Not taken: {_sentence(error)}")
         else:
+            self._load(photo)
             with self.hold_sync():
-                self.strokes, self.picture = [], self._sent()
+                self.picture, self.strokes = picture, []
         self.note = [self.note[0] + 1 if self.note else 1, said.getvalue().strip()]
 
     def figure(self) -> Figure:
@@ -210,3 +215,12 @@ class ScribbleSegmenter(Still):
             f"Scribble segmenter: a photo of {height} × {width} pixels, {len(self.strokes)} "
             f"strokes; {', '.join(self.names)}."
         )
+
+
+def _picture(photo: np.ndarray, number: int) -> list:
+    """What the browser shows: rows, columns, WebP and number of the photo."""
+    return [*photo.shape[:2], encode(Image.fromarray(photo), "WEBP", quality=90), number]
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) or type(error).__name__
