@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,15 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 
-from helpers import camvid, scenes
-from helpers.classes import CAMVID, IGNORE_INDEX, STREETS, ClassSet
+from helpers import camvid, public, scenes
+from helpers.classes import CAMVID, IGNORE_INDEX, PETS, STREETS, VOC, ClassSet
 from helpers.files import replacing
 
 STREETS_SEED = 0
 STREETS_RANGE = 1_000_000  # indices per split, so that no scene is ever in two of them
 STREETS_COUNT = {"train": 400, "val": 100, "test": 150}
 CAMVID_VOID = len(CAMVID)  # 11 in the files
-CLASSES = {"streets": STREETS, "camvid": CAMVID}
+CLASSES = {"streets": STREETS, "camvid": CAMVID, "pets": PETS, "voc": VOC}
 
 
 class SegmentationDataset(Dataset):
@@ -88,20 +89,23 @@ def load(
     download: bool = False,
     progress: bool | None = None,
 ) -> SegmentationDataset:
-    """Data set ``name`` ("streets" or "camvid"), ``split`` "train", "val" or "test".
+    """Data set ``name``, a key of ``CLASSES``; ``split`` "train", "val" or, but for VOC, "test".
 
     Args:
-        size: (H, W) of images and masks, in pixels.
-        root: for CamVid, the folder with ``camvid/`` or that folder itself; without it
-            ``PIXELWISE_DATA``, then ``data/``.
+        size: (H, W) of images and masks, in pixels. CamVid's frames, all of one shape, are scaled
+            to it; pictures of Pets and VOC are scaled to cover it and cut: ``public.read_pair``.
+        root: for CamVid, the folder with ``camvid/`` or that folder itself; for Pets and VOC, the
+            one with ``oxford-iiit-pet/`` or ``VOCdevkit/``; without it ``PIXELWISE_DATA``, then
+            ``data/``.
         count: how many items. Streets: the first ``count`` scenes, any number up to a million
-            (default 400, 100, 150). CamVid: ``count`` frames spread evenly over the split.
+            (default 400, 100, 150). Others: ``count`` frames spread evenly over the split.
         transform: called with (image, mask), such as ``augment(size)``.
-        download: fetch CamVid when it is not found.
+        download: fetch a data set that is not found.
         progress: a bar on stderr; ``None`` shows it in a terminal when it takes over a second.
 
     What was rendered or resized is kept in ``PIXELWISE_CACHE``, else ``data/cache``, where that
-    can be written. Raises ``ValueError`` or ``FileNotFoundError`` that say what to do.
+    can be written. Raises ``ValueError``, ``FileNotFoundError`` or, when a download fails,
+    ``ConnectionError`` that say what to do.
     """
     _check_name(name)
     if split not in camvid.SPLITS:
@@ -113,13 +117,15 @@ def load(
         raise ValueError(f"count must be at least 1; got {count}")
     if name == "streets":
         return _load_streets(split, sides, count, transform, progress)
-    return _load_camvid(split, sides, count, transform, progress, root, download)
+    return _load_files(name, split, sides, count, transform, progress, root, download)
 
 
 def splits(name: str, root: str | Path | None = None) -> tuple[str, ...]:
-    """The splits that ``load`` can give: all of Streets, of CamVid those that are on disk."""
+    """The splits that ``load`` can give: all there are, of CamVid those that are on disk."""
     _check_name(name)
-    return camvid.SPLITS if name == "streets" else camvid.splits(camvid.find(root))
+    if name == "camvid":
+        return camvid.splits(camvid.find(root))
+    return public.SPLITS.get(name, camvid.SPLITS)
 
 
 def identity(name: str) -> str:
@@ -127,7 +133,10 @@ def identity(name: str) -> str:
     _check_name(name)
     if name == "streets":
         return scenes.code_digest()
-    frames = [image.name for image, _ in camvid.frames(camvid.find(), "train")]
+    pairs = (
+        camvid.frames(camvid.find(), "train") if name == "camvid" else public.files(name, "train")
+    )
+    frames = [image.name for image, _ in pairs]
     return hashlib.sha256(" ".join(frames).encode()).hexdigest()
 
 
@@ -217,14 +226,16 @@ def _load_streets(split, size, count, transform, progress) -> Streets:
     return Streets("streets", split, STREETS, transform=transform, **arrays)
 
 
-def _load_camvid(split, size, count, transform, progress, root, download) -> SegmentationDataset:
-    try:
-        folder = camvid.find(root)
-    except FileNotFoundError:
-        if not download:
-            raise
-        folder = camvid.download(root, progress=progress is not False)
-    pairs = camvid.frames(folder, split)
+def _load_files(
+    name, split, size, count, transform, progress, root, download
+) -> SegmentationDataset:
+    if name == "camvid":
+        pairs = _camvid_frames(split, root, download, progress)
+        title, read, code = "CamVid", read_pair, inspect.getsource(read_pair)
+    else:
+        pairs = public.files(name, split, root, download)
+        read, code = partial(public.read_pair, name), inspect.getsource(public)
+        title = public.TITLES[name]
     if count is not None:
         if count > len(pairs):
             raise ValueError(
@@ -232,20 +243,29 @@ def _load_camvid(split, size, count, transform, progress, root, download) -> Seg
             )
         pairs = [pairs[i * len(pairs) // count] for i in range(count)]
 
-    def read() -> dict[str, np.ndarray]:
+    def read_all() -> dict[str, np.ndarray]:
         images, masks = zip(
-            *(read_pair(*pair, size) for pair in _bar(pairs, progress, f"CamVid {split}")),
-            strict=True,
+            *(read(*pair, size) for pair in _bar(pairs, progress, f"{title} {split}")), strict=True
         )
         return {"images": np.stack(images), "masks": np.stack(masks)}
 
     # other files, another Pillow or another way of resizing make another key
     state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for p in pairs for path in p]
-    state = repr((state, PIL.__version__, inspect.getsource(read_pair)))
+    state = repr((state, PIL.__version__, code))
     digest = hashlib.sha256(state.encode()).hexdigest()[:12]
-    key = f"camvid-{split}-{len(pairs)}-{size[0]}x{size[1]}-{digest}"
-    arrays = _cached(key, (len(pairs), *size), read)
-    return SegmentationDataset("camvid", split, CAMVID, transform=transform, **arrays)
+    key = f"{name}-{split}-{len(pairs)}-{size[0]}x{size[1]}-{digest}"
+    arrays = _cached(key, (len(pairs), *size), read_all)
+    return SegmentationDataset(name, split, CLASSES[name], transform=transform, **arrays)
+
+
+def _camvid_frames(split, root, download, progress) -> list[tuple[Path, Path]]:
+    try:
+        folder = camvid.find(root)
+    except FileNotFoundError:
+        if not download:
+            raise
+        folder = camvid.download(root, progress=progress is not False)
+    return camvid.frames(folder, split)
 
 
 def read_pair(image: Path, mask: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 
 from helpers import camvid, datasets, scenes
-from helpers.classes import CAMVID, IGNORE_INDEX, STREETS
+from helpers.classes import CAMVID, IGNORE_INDEX, PETS, STREETS, VOC
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 REAL = Path(os.environ.get("PIXELWISE_DATA") or BESIDE)
@@ -87,7 +87,7 @@ def test_more_scenes_begin_with_the_same_ones(rendered):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("pets", "train"), "name must be one of streets, camvid; got 'pets'"),
+        (("ade20k", "train"), "name must be one of streets, camvid, pets, voc; got 'ade20k'"),
         (("streets", "dev"), "split must be one of train, val, test; got 'dev'"),
         (("streets", "val", (96,)), r"size must be \(H, W\)"),
         (("streets", "val", 96), r"size must be \(H, W\)"),
@@ -104,8 +104,8 @@ def test_splits_and_classes(tmp_path):
     assert datasets.splits("streets") == ("train", "val", "test")
     assert datasets.splits("camvid", write_camvid(tmp_path / "camvid")) == ("train", "val")
     with pytest.raises(ValueError, match="name must be one of"):
-        datasets.splits("voc")
-    assert datasets.CLASSES == {"streets": STREETS, "camvid": CAMVID}
+        datasets.splits("ade20k")
+    assert datasets.CLASSES == {"streets": STREETS, "camvid": CAMVID, "pets": PETS, "voc": VOC}
 
 
 # the cache
