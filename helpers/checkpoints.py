@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from helpers import datasets, models, training
+from helpers import datasets, distributed, models, public, training
 from helpers.files import replacing
 
 SHIPPED = Path(__file__).resolve().parent.parent / "data" / "weights"
@@ -35,11 +36,21 @@ class Recipe:
     augment: bool = False
     seed: int = 0
     precision: str = "bfloat16"
+    crop: tuple[int, int] | None = None
+    """Train on random parts of this size (H, W) ..."""
+    scale: tuple[float, float] | None = None
+    """... out of images of `size` enlarged by a random factor between these two."""
+    class_balance: float = 0.0
+    """Power of the median-frequency weights in the loss: 0 none, 1 as in SegNet."""
 
     @property
     def text(self) -> str:
         """As stored beside the weights: equal text, equal recipe."""
-        return json.dumps(asdict(self), sort_keys=True)
+        settings = asdict(self)
+        for name in ("crop", "scale", "class_balance"):  # came later: files without them stay valid
+            if settings[name] == getattr(Recipe, name):
+                del settings[name]
+        return json.dumps(settings, sort_keys=True)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -48,8 +59,14 @@ RECIPES: dict[str, Recipe] = {
     # All alike but for the network: same data, loss, batches and number of epochs.
     name: Recipe(name)
     for name in models.MODELS
-    if name != "colour"
-}
+    if name not in ("colour", "fpn")
+} | {
+    # For real frames, which have four times the rows: about ten minutes on two cores.
+    "fpn": Recipe(
+        "fpn", "camvid", (270, 360), None, epochs=46, batch_size=8, learning_rate=5e-3,
+        augment=True, crop=(192, 256), scale=(0.6, 1.33), class_balance=0.5,
+    ),
+}  # fmt: skip
 
 LADDER = (
     "colour", "fcn32s", "fcn16s", "fcn8s", "fcn4s", "unet_noskip", "unet",
@@ -99,7 +116,8 @@ def load_or_train(
     or from other data, is never loaded. What is trained is saved to `folder` (default:
     `data/weights/local`), whole or not at all, in half precision; the network returned is rounded
     alike, so that its first use and every later one give the same numbers.
-    ``PIXELWISE_RETRAIN=1`` trains even where a file fits.
+    ``PIXELWISE_RETRAIN=1`` trains even where a file fits. Within `helpers.distributed.group` all
+    processes train and return the network, and one of them saves it.
 
     Raises ``ValueError`` for an unknown `name` or `dataset`, ``KeyboardInterrupt`` when the
     training is broken off: half-trained weights are not saved.
@@ -113,7 +131,8 @@ def load_or_train(
     weights, seconds = _train(recipe, name, progress)
     path = (folder or LOCAL) / _file_name(name, recipe)
     try:
-        _save(weights, recipe, seconds, path)
+        if distributed.rank() == 0:
+            _save(weights, recipe, seconds, path)
     except OSError as error:
         if folder is not None:
             raise
@@ -131,7 +150,10 @@ def new_model(recipe: Recipe, num_classes: int) -> nn.Module:
 
 def training_set(recipe: Recipe) -> torch.utils.data.Dataset:
     """The recipe's training data, augmented if it says so."""
-    transform = datasets.augment(recipe.size) if recipe.augment else None
+    transform = None
+    if recipe.augment:
+        how = {"scale": recipe.scale} if recipe.scale else {}
+        transform = datasets.augment(recipe.crop or recipe.size, **how)
     return datasets.load(
         recipe.dataset, "train", size=recipe.size, count=recipe.train_count, transform=transform
     )
@@ -141,13 +163,17 @@ def fit_recipe(
     recipe: Recipe, label: str | None = None, progress: bool = True
 ) -> tuple[nn.Module, training.History]:
     """Train the recipe's network from scratch; nothing is saved."""
-    train = training_set(recipe)
-    val = datasets.load(recipe.dataset, "val", size=recipe.size)
+    with distributed.first_alone():  # the others need not render the scenes again
+        train = training_set(recipe)
+        val = datasets.load(recipe.dataset, "val", size=recipe.size)
     model = new_model(recipe, len(train.classes))
+    weights = None
+    if recipe.class_balance:
+        weights = public.class_weights(train.masks, len(train.classes)) ** recipe.class_balance
     history = training.fit(
         model, train, val,
         epochs=recipe.epochs, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
-        weight_decay=recipe.weight_decay, seed=recipe.seed, precision=recipe.precision,
+        weight_decay=recipe.weight_decay, class_weights=weights, seed=recipe.seed, precision=recipe.precision,
         label=label or recipe.model, progress=progress,
     )  # fmt: skip
     return model, history
@@ -209,12 +235,29 @@ def _file_name(name: str, recipe: Recipe) -> str:
     return f"{name}-{recipe.dataset}-seed{recipe.seed}.safetensors"
 
 
-def main() -> None:
-    """Train all shipped networks anew: what ``make train`` runs."""
+def main(arguments: list[str] | None = None) -> None:
+    """Train networks anew: the shipped ones (what ``make train`` runs), or those that are named.
+
+    Under ``torchrun`` its processes train each network together.
+    """
+    parser = argparse.ArgumentParser(prog="python -m helpers.checkpoints", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", help="kept in data/weights/local (default: all shipped, data/weights)"
+    )
+    parser.add_argument("--seed", type=int, help="of the networks named (default: 0)")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in RECIPES:
+            parser.error(f"names must be among {', '.join(RECIPES)}; got {name!r}")
+    if options.seed is not None and not options.names:
+        parser.error("--seed goes with names: the shipped networks have seed 0")
+    folder = LOCAL if options.names else SHIPPED
     os.environ["PIXELWISE_RETRAIN"] = "1"
-    for name in SHIPPED_NETWORKS:
-        checkpoint = load_or_train(name, folder=SHIPPED)
-        print(f"{name}: {checkpoint.seconds:.0f} s, saved to data/weights")
+    with distributed.group():
+        for name in options.names or SHIPPED_NETWORKS:
+            checkpoint = load_or_train(name, seed=options.seed or 0, folder=folder)
+            if distributed.rank() == 0:
+                print(f"{name}: {checkpoint.seconds:.0f} s, saved to {folder}")
 
 
 if __name__ == "__main__":

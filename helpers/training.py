@@ -9,12 +9,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from helpers.classes import IGNORE_INDEX
+from helpers import distributed
 from helpers.metrics import SegmentationScores
 
 PRECISIONS = ("float32", "bfloat16")
@@ -88,6 +87,12 @@ def fit(
     model as it stands, ready for use. Raises ``ValueError`` on an argument out of range and
     ``FloatingPointError`` when the loss is no longer finite.
 
+    Within `helpers.distributed.group`, the processes that ``torchrun`` started train one model: each
+    takes its share of every batch of `batch_size`, and all end with the history and weights that one
+    process would have, up to rounding. Only augmentation and dropout differ, as each process draws
+    for its own share. Raises ``ValueError`` when a batch has fewer images than there are processes;
+    Ctrl-C then passes on, since the others cannot go on alone.
+
     One cycle: Smith and Topin, "Super-convergence", arXiv 1708.07120.
     """
     for name, value in (
@@ -102,11 +107,13 @@ def fit(
     device = choose_device()
     precision = _check_precision(precision, device)
     history = History()
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
-        torch.manual_seed(seed)
+    random = torch.random.fork_rng(devices=[] if device.type == "cpu" else None)
+    with random, distributed.in_step(model):
+        torch.manual_seed(distributed.own_seed(seed))
         # A last batch of one image would leave batch normalisation nothing to average over.
         drop_last = len(train) % min(batch_size, len(train)) == 1
         loader = DataLoader(train, min(batch_size, len(train)), shuffle=True, drop_last=drop_last)
+        loader = distributed.shares(loader)
         model.to(device, memory_format=torch.channels_last)
         weights = None if class_weights is None else class_weights.to(device)
         optimizer = torch.optim.AdamW(model.parameters(), weight_decay=weight_decay)
@@ -115,6 +122,7 @@ def fit(
         )
         # In a notebook the bar goes to standard output: its regression check takes what arrives on
         # standard error for a complaint.
+        progress = progress and distributed.rank() == 0
         bar = tqdm(
             total=epochs * len(loader), desc=label, unit="step", leave=False, mininterval=0.5,
             file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, **({} if progress else {"disable": True}),
@@ -128,27 +136,29 @@ def fit(
                     images, masks = _to_device(images, device), masks.to(device)
                     with _autocast(device, precision):
                         logits = model(images)
-                    loss = F.cross_entropy(
-                        logits.float(), masks, weight=weights, ignore_index=IGNORE_INDEX
-                    )
-                    if not torch.isfinite(loss):
+                    loss = distributed.cross_entropy(logits.float(), masks, weights)
+                    batch_loss = distributed.total(loss.detach())
+                    if not torch.isfinite(batch_loss):
                         raise FloatingPointError(
-                            f"loss became {loss.item()} in epoch {len(history.epochs) + 1}: lower "
+                            f"loss became {batch_loss.item()} in epoch {len(history.epochs) + 1}: lower "
                             f"learning_rate (now {learning_rate:g}), or look for masks that are void throughout"
                         )
                     optimizer.zero_grad()
                     loss.backward()
+                    distributed.add_gradients(model)
                     optimizer.step()
                     schedule.step()
-                    losses.append(loss.item())
+                    losses.append(batch_loss.item())
                     bar.update()
                     bar.set_postfix_str(
                         f"loss {losses[-1]:.2f}, val mIoU {miou:.2f}", refresh=False
                     )
                 if val is not None:
                     miou = evaluate(model, val, boundaries=False, precision=precision).mean_iou
-                history.record(losses, miou, time.perf_counter() - start)
+                history.record(losses, miou, distributed.of_first(time.perf_counter() - start))
         except KeyboardInterrupt:
+            if distributed.world_size() > 1:
+                raise
             history.interrupted = True
             history.record(losses, math.nan, time.perf_counter() - start)
         finally:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers import checkpoints
-from helpers.models import FCN, MODELS, Encoder, ShuffledUNet, UNet, build, count_parameters
+from helpers.models import FCN, FPN, MODELS, Encoder, ShuffledUNet, UNet, build, count_parameters
 from helpers.models.encoder import WIDTHS, Halve
 from helpers.scenes import render
 from helpers.upsampling import UPSAMPLERS
@@ -432,3 +432,31 @@ def test_the_colour_classifier_sees_one_pixel_only():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_every_map_of_the_pyramid_reaches_the_scores(images):
+    """Silence one lateral path after the other: the answer changes each time."""
+    model = lively(FPN(5))
+    want = model(images.double())
+    for lateral in (*model.lateral, model.pooled):
+        weight = lateral[1].weight
+        kept = weight.detach().clone()
+        torch.nn.init.zeros_(weight)
+        assert not torch.allclose(model(images.double()), want)
+        weight.data.copy_(kept)
+    assert torch.equal(model(images.double()), want)
+
+
+def test_the_pyramid_scores_at_stride_2(images):
+    """Four scores a cell of stride 4, each enlarged from its own place: not from the cell's."""
+    model = lively(FPN(5))
+    scores = []
+    model.score.register_forward_hook(lambda _, __, output: scores.append(output))
+    logits = model(images.double())
+    assert scores[0].shape == (2, 5, 32, 48)
+    torch.testing.assert_close(logits, up(scores[0]))
+
+
+def test_the_pyramid_refuses_a_single_class():
+    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
+        FPN(1)

@@ -11,11 +11,13 @@ from helpers.models.deeplab import DeepLab, StackWithASPP
 from helpers.models.dilated import DilatedStack
 from helpers.models.encoder import Encoder
 from helpers.models.fcn import FCN
+from helpers.models.fpn import FPN
 from helpers.models.unet import ShuffledUNet, UNet
 from helpers.upsampling import UPSAMPLERS
 
 __all__ = [
     "FCN",
+    "FPN",
     "MODELS",
     "DeepLab",
     "DilatedStack",
@@ -46,6 +48,7 @@ def colour_classifier(num_classes: int, hidden: int = 32) -> nn.Sequential:
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "colour": colour_classifier,
     **{f"fcn{32 >> skips}s": partial(FCN, skips=skips) for skips in range(4)},
+    "fpn": FPN,
     "unet_noskip": partial(UNet, skips=False),
     "unet": UNet,
     "unet_shuffled": ShuffledUNet,
