@@ -5,8 +5,10 @@ RUN = $(VENV)/bin/python
 
 DATASET ?= streets
 NOTEBOOK ?=
+SEEDS ?= 5
+WORKERS ?= 2
 
-.PHONY: lab test run commit train ladder crf overview camvid bench lint clean help
+.PHONY: lab test run commit train ladder crf study camvid-study overview camvid bench lint clean help
 
 help:
 	@echo "make lab     open the course in JupyterLab"
@@ -16,6 +18,8 @@ help:
 	@echo "make train   train all shipped weights anew"
 	@echo "make ladder  score the shipped networks on the test split"
 	@echo "make crf     tune the CRF for every network of the ladder, and score it"
+	@echo "make study   train every network of the ladder with SEEDS seeds (5), and score them all"
+	@echo "make camvid-study  what notebook 09 reports on real frames (needs them)"
 	@echo "make camvid  download the real street photographs (about 180 MB)"
 	@echo "make bench   compare scores, scenes, the CRF and networks with those of peers"
 
@@ -42,6 +46,12 @@ ladder: $(VENV)/.lab
 crf: $(VENV)/.lab
 	$(RUN) -m helpers.crf_study repeat --dataset $(DATASET)
 	$(RUN) -m helpers.crf_study repeat fcn32s fcn8s unet --seeds 0 1 2 --dataset $(DATASET)
+
+study: $(VENV)/.lab
+	$(RUN) -m helpers.study run --seeds $(SEEDS) --workers $(WORKERS)
+
+camvid-study: $(VENV)/.lab
+	$(RUN) -m helpers.camvid_study
 
 overview: $(VENV)/.lab
 	$(RUN) -m helpers.study overview data/study/overview.png

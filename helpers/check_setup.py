@@ -31,6 +31,8 @@ PACKAGES = {
     "safetensors": "safetensors",
     "tqdm": "tqdm",
     "joblib": "joblib",
+    "filelock": "filelock",
+    "pandas": "pandas",
     "ipywidgets": "ipywidgets",
     "anywidget": "anywidget",
     "pydensecrf2": "pydensecrf.densecrf",

@@ -18,10 +18,10 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from helpers import checkpoints, crf, datasets, metrics, study, training
+from helpers import checkpoints, crf, datasets, metrics, runs, training
 
-PARAMETERS = study.RUNS.with_name("crf_parameters.json")
-RUNS = study.RUNS.with_name("crf_runs.json")
+PARAMETERS = runs.STUDY / "crf_parameters.json"
+RUNS = runs.STUDY / "crf_runs.json"
 
 ITERATIONS = 5
 TUNING_IMAGES = 50
@@ -54,28 +54,28 @@ def tuned(name: str, dataset: str = "streets", progress: bool | None = None) -> 
     """
     recipe = checkpoints.recipe_for(name, dataset)
     search = functools.partial(_search, recipe, name, progress)
-    made_by = study.made_by(recipe) | method(dataset)
-    row = study.kept(PARAMETERS, f"{name}-{dataset}", made_by, search)
+    made_by = runs.made_by(recipe) | method(dataset)
+    row = runs.kept(PARAMETERS, f"{name}-{dataset}", made_by, search)
     return crf.Params(**row["params"])
 
 
 def method(dataset: str) -> dict:
     """What besides network and data decides the parameters that a search finds."""
     grids = {"coarse": str(START | COARSE), "fine": str(FINE)}
-    part = {"images": TUNING_IMAGES, "held_out": study.held_out(dataset)}
+    part = {"images": TUNING_IMAGES, "held_out": runs.held_out(dataset)}
     return grids | part | {"iterations": ITERATIONS}
 
 
 def tuning_set(dataset: str) -> datasets.SegmentationDataset:
     """`TUNING_IMAGES` spread evenly over val; over its first half where there is no test split."""
     val = datasets.load(dataset, "val")
-    last = len(val) if study.held_out(dataset) == "test" else len(val) // 2
+    last = len(val) if runs.held_out(dataset) == "test" else len(val) // 2
     return _part(val, np.unique(np.linspace(0, last - 1, TUNING_IMAGES).round().astype(int)))
 
 
 def report_set(dataset: str) -> datasets.SegmentationDataset:
     """The test split; where there is none, the second half of val, which no search has seen."""
-    split = study.held_out(dataset)
+    split = runs.held_out(dataset)
     held_out = datasets.load(dataset, split)
     first = 0 if split == "test" else len(held_out) // 2
     return _part(held_out, np.arange(first, len(held_out)))
@@ -157,10 +157,10 @@ def repeat(
         params = tuned(name, dataset, progress)
         for seed in seeds:
             recipe = checkpoints.recipe_for(name, dataset, seed)
-            made_by = study.made_by(recipe) | {"held_out": study.held_out(dataset)}
+            made_by = runs.made_by(recipe) | {"held_out": runs.held_out(dataset)}
             made_by |= {"params": asdict(params), "iterations": ITERATIONS}
             run = functools.partial(_run, recipe, name, params, progress)
-            row = study.kept(RUNS, f"{name}-{dataset}-seed{seed}", made_by, run)
+            row = runs.kept(RUNS, f"{name}-{dataset}-seed{seed}", made_by, run)
             found.setdefault(name, []).append(row)
     return found
 
@@ -178,7 +178,7 @@ def stored(dataset: str) -> dict[str, list[dict]]:
 def rung(name: str, dataset: str = "streets") -> dict:
     """The rung `name` of the ladder with its scores behind the CRF, called "name + CRF"."""
     run = repeat([name], [0], dataset)[name][0]
-    return study.rung(name, dataset) | run["after"] | {"name": f"{name} + CRF"}
+    return runs.rung(name, dataset) | run["after"] | {"name": f"{name} + CRF"}
 
 
 def _run(recipe: checkpoints.Recipe, name: str, params: crf.Params, progress: bool | None) -> dict:
@@ -197,7 +197,7 @@ def scored(predicted, masks, classes) -> dict:
     """All scores of `predicted` masks ``(N, H, W)``, with the accuracy of each class."""
     scores = metrics.SegmentationScores(len(classes)).update(predicted, masks)
     accuracy = dict(zip(classes, scores.class_accuracy.tolist(), strict=True))
-    return study.summary(scores, classes) | {"class_accuracy": accuracy}
+    return runs.summary(scores, classes) | {"class_accuracy": accuracy}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -211,8 +211,8 @@ def main(arguments: list[str] | None = None) -> None:
         params = tuned(name, options.dataset)
         print(f"{name}: " + ", ".join(f"{k} {v:g}" for k, v in asdict(params).items()), flush=True)
         if options.command == "repeat":
-            runs = repeat([name], options.seeds, options.dataset)[name]
-            gains = [f"{r['before']['miou']:.3f} -> {r['after']['miou']:.3f}" for r in runs]
+            rows = repeat([name], options.seeds, options.dataset)[name]
+            gains = [f"{r['before']['miou']:.3f} -> {r['after']['miou']:.3f}" for r in rows]
             print(f"{name}: mIoU " + ", ".join(gains), flush=True)
 
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
-from torch import nn
 
-from helpers import checkpoints, datasets, models, plots, training
-from helpers.files import replacing
-from helpers.metrics import SegmentationScores
+from helpers import boundary_study, checkpoints, datasets, models, plots, runs, training
 from helpers.probes import cue_accuracy, flat_pattern, lonely_cells
+from helpers.runs import held_out, interval, verdict
 
-RUNS = Path(__file__).resolve().parent.parent / "data" / "study" / "runs.json"
-"""Rows of repeated runs, which take too long for a notebook."""
+__all__ = ["as_markdown", "held_out", "interval", "ladder", "overview", "repeat", "verdict"]
+
+RUNS = runs.STUDY / "runs.json"
+"""Rows of the comparisons in single notebooks, some with networks beside the ladder."""
 
 COLUMNS = {
     "miou": "mIoU",
@@ -29,53 +26,6 @@ COLUMNS = {
     "boundary_iou": "boundary IoU",
     "boundary_f1": "boundary F1",
 }
-
-
-def held_out(dataset: str) -> str:
-    """The split that scores are reported on: test, or val where there is no test split."""
-    return "test" if "test" in datasets.splits(dataset) else "val"
-
-
-def row(name: str, scores: SegmentationScores, classes, parameters: int, seconds: float) -> dict:
-    """One rung as plain numbers: the keys that ``ladder --json`` prints."""
-    return {
-        "name": name,
-        **summary(scores, classes),
-        "parameters": parameters,
-        "train_seconds": seconds,
-    }
-
-
-def summary(scores: SegmentationScores, classes) -> dict:
-    """All scores of one network as plain numbers."""
-    return {
-        "miou": scores.mean_iou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "trimap_iou": {str(width): value for width, value in scores.trimap_iou.items()},
-        "boundary_iou": scores.boundary_iou,
-        "boundary_f1": scores.boundary_f1,
-        "iou": dict(zip(classes, scores.iou.tolist(), strict=True)),
-    }
-
-
-def kept(file: Path, key: str, made_by: dict, make: Callable[[], dict]) -> dict:
-    """The row `key` of the JSON `file`; made now, and written at once, where `made_by` differs.
-
-    Where the file cannot be written, a line says so and the row is made again next time.
-    """
-
-    def rows() -> dict[str, dict]:
-        return json.loads(file.read_text()) if file.exists() else {}
-
-    found = rows().get(key, {})
-    if found.get("made_by") != made_by:
-        found = {"made_by": made_by} | make()
-        try:  # rows are read again: another process may have written some in the meantime
-            with replacing(file) as temporary:
-                temporary.write_text(as_json(dict(sorted((rows() | {key: found}).items()))) + "\n")
-        except OSError as error:
-            print(f"{key} could not be kept: {error}")
-    return found
 
 
 def repeat(
@@ -97,13 +47,8 @@ def repeat(
             recipe = checkpoints.recipe_for(name, dataset, seed)
             run = functools.partial(_run, recipe, name, progress)
             key = f"{name}-{dataset}-seed{seed}"
-            found.setdefault(name, []).append(kept(file, key, made_by(recipe), run))
+            found.setdefault(name, []).append(runs.kept(file, key, runs.made_by(recipe), run))
     return found
-
-
-def made_by(recipe: checkpoints.Recipe) -> dict[str, str]:
-    """What decides the scores of a recipe's network: a stored row holds for these alone."""
-    return {"recipe": recipe.text, "data": datasets.identity(recipe.dataset)}
 
 
 def _run(recipe: checkpoints.Recipe, name: str, progress: bool) -> dict:
@@ -111,7 +56,7 @@ def _run(recipe: checkpoints.Recipe, name: str, progress: bool) -> dict:
     model, history = checkpoints.fit_recipe(recipe, f"{name}, seed {recipe.seed}", progress)
     if history.interrupted:
         raise KeyboardInterrupt(f"training of {name} was broken off: its row was not written")
-    result = _scored(name, model, test, round(history.seconds, 1))
+    result = runs.row(name, model, test, round(history.seconds, 1))
     if isinstance(test, datasets.Streets):
         result["cue_accuracy"] = cue_accuracy(model, test)
     if isinstance(model, models.DilatedStack):
@@ -125,54 +70,9 @@ def _run(recipe: checkpoints.Recipe, name: str, progress: bool) -> dict:
     return result
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % confidence interval (Student's t) over repeated runs.
-
-    Raises ``ValueError`` for fewer than two values: one run says nothing on the spread.
-    """
-    if len(values) < 2:
-        raise ValueError(f"values must hold at least 2 runs, got {len(values)}")
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return float(np.mean(values)), float(half)
-
-
-def verdict(scores: Sequence[float], others: Sequence[float]) -> tuple[float, float, str]:
-    """Does a change help? Mean of the paired differences, half its 95 % interval, and a word.
-
-    `scores` were reached with the change and `others` without it, seed by seed. The word is "helps"
-    or "hurts" when the interval leaves out zero, else "not distinguishable". Raises ``ValueError``
-    when the two differ in length or hold fewer than two values.
-    """
-    if len(scores) != len(others):
-        raise ValueError(f"scores and others must pair up, got {len(scores)} and {len(others)}")
-    mean, half = interval([a - b for a, b in zip(scores, others, strict=True)])
-    word = "not distinguishable" if abs(mean) <= half else "helps" if mean > 0 else "hurts"
-    return mean, half, word
-
-
-@functools.cache
-def rung(name: str, dataset: str = "streets") -> dict:
-    """Score rung `name` on the held-out split of `dataset`; trains it where no weights fit."""
-    checkpoint = checkpoints.load_or_train(name, dataset=dataset)
-    test = datasets.load(dataset, held_out(dataset), size=checkpoint.recipe.size)
-    return _scored(name, checkpoint.model, test, checkpoint.seconds)
-
-
-def _scored(
-    name: str, model: nn.Module, test: datasets.SegmentationDataset, seconds: float
-) -> dict:
-    scores = training.evaluate(model, test)
-    return row(name, scores, test.classes, models.count_parameters(model), seconds)
-
-
 def ladder(dataset: str = "streets", names: tuple[str, ...] | None = None) -> list[dict]:
     """Rows for the rungs `names` (default: all, in the order of the course)."""
-    return [rung(name, dataset) for name in names or checkpoints.LADDER]
-
-
-def as_json(rows: list[dict] | dict[str, dict]) -> str:
-    """The ladder as JSON; a score that does not exist (class absent) is null."""
-    return json.dumps(json.loads(json.dumps(rows), parse_constant=lambda _: None), indent=2)
+    return [runs.rung(name, dataset) for name in names or checkpoints.LADDER]
 
 
 def as_markdown(rows: list[dict], digits: int = 2) -> str:
@@ -217,6 +117,12 @@ def main(arguments: list[str] | None = None) -> None:
     repeated.add_argument("names", nargs="+", choices=tuple(checkpoints.RECIPES))
     repeated.add_argument("--dataset", default="streets", choices=tuple(datasets.CLASSES))
     repeated.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    study = commands.add_parser("run", help="every network, several seeds, into data/study/*.csv")
+    study.add_argument("--dataset", default="streets", choices=tuple(datasets.CLASSES))
+    study.add_argument("--seeds", type=int, default=5, help="how many, from 0 (%(default)s)")
+    study.add_argument("--names", nargs="+", choices=tuple(checkpoints.RECIPES), metavar="NAME")
+    study.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
+    study.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster instead")
     picture = commands.add_parser("overview", help="draw the ladder as a picture (PNG)")
     picture.add_argument("file", type=Path)
     options = parser.parse_args(arguments)
@@ -224,15 +130,27 @@ def main(arguments: list[str] | None = None) -> None:
         overview().savefig(options.file)
         return
     if options.command == "repeat":
-        for name, runs in repeat(options.names, options.seeds, options.dataset).items():
-            print(name, " ".join(f"{run['miou']:.3f}" for run in runs), "mIoU")
+        for name, rows in repeat(options.names, options.seeds, options.dataset).items():
+            print(name, " ".join(f"{row['miou']:.3f}" for row in rows), "mIoU")
+        return
+    if options.command == "run":
+        rows = boundary_study.run(
+            options.dataset,
+            range(options.seeds),
+            options.names or checkpoints.LADDER,
+            workers=options.workers,
+            scheduler=options.scheduler,
+        )
+        print(boundary_study.as_markdown(rows))
         return
     rows = ladder(options.dataset, options.names and tuple(options.names))
-    print(as_json(rows) if options.json else as_markdown(rows))
+    print(runs.as_json(rows) if options.json else as_markdown(rows))
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (FileNotFoundError, ValueError) as error:
+    except KeyboardInterrupt:
+        sys.exit("interrupted: what had ended is kept, the same command goes on from there")
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

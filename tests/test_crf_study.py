@@ -8,12 +8,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from helpers import checkpoints, crf, crf_study, datasets, metrics, study
+from helpers import checkpoints, crf, crf_study, datasets, metrics, runs, study
 from helpers.datasets import SegmentationDataset
 
 pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
 STORED = {
-    name: json.loads(study.RUNS.with_name(f"crf_{name}.json").read_text())
+    name: json.loads((runs.STUDY / f"crf_{name}.json").read_text())
     for name in ("parameters", "runs")
 }
 
@@ -44,7 +44,7 @@ def test_streets_are_tuned_on_val_and_reported_on_test():
 
 @pytest.mark.parametrize("count", [5, 101, 300])
 def test_without_a_test_split_no_frame_is_both_tuned_on_and_reported(monkeypatch, count):
-    monkeypatch.setattr(study, "held_out", lambda dataset: "val")
+    monkeypatch.setattr(runs, "held_out", lambda dataset: "val")
     monkeypatch.setattr(datasets, "load", lambda dataset, split: few(split, count))
     tuned, reported = crf_study.tuning_set("camvid"), crf_study.report_set("camvid")
     assert len(tuned) == min(crf_study.TUNING_IMAGES, count // 2)
@@ -135,16 +135,16 @@ def rows():
 
 def test_every_network_of_the_ladder_is_there(rows):
     assert tuple(rows) == checkpoints.LADDER
-    for name, runs in rows.items():
-        made_by = study.made_by(checkpoints.recipe_for(name))
+    for name, own in rows.items():
+        made_by = runs.made_by(checkpoints.recipe_for(name))
         found = STORED["parameters"][f"{name}-streets"]
         assert found["made_by"] == made_by | crf_study.method("streets"), name
         assert (found["split"], found["images"]) == ("val", 50)
         made_by |= {"held_out": "test", "params": found["params"], "iterations": 5}
-        assert runs[0]["made_by"] == made_by, name
-        assert all(run["split"] == "test" and run["images"] == 150 for run in runs)
-    for runs in crf_study.stored("camvid").values():
-        assert all(run["split"] == "val" and run["images"] == 51 for run in runs)
+        assert own[0]["made_by"] == made_by, name
+        assert all(run["split"] == "test" and run["images"] == 150 for run in own)
+    for own in crf_study.stored("camvid").values():
+        assert all(run["split"] == "val" and run["images"] == 51 for run in own)
 
 
 def test_the_crf_lifts_fcn8s_most_near_boundaries_and_the_unet_by_less(rows):
@@ -157,7 +157,7 @@ def test_the_crf_lifts_fcn8s_most_near_boundaries_and_the_unet_by_less(rows):
             "trimap": lambda side: side["trimap_iou"]["2"],
         }.items():
             values = [[pick(run[side]) for run in rows[name]] for side in ("after", "before")]
-            gains[name, measure] = study.verdict(*values)
+            gains[name, measure] = runs.verdict(*values)
     assert {word for _, _, word in gains.values()} == {"helps"}
     assert gains["fcn8s", "miou"][0] > 0.03
     assert gains["fcn8s", "trimap"][0] > 0.07
@@ -195,7 +195,7 @@ def test_other_held_out_images_make_other_rows(monkeypatch, files):
     )  # fmt: skip
     monkeypatch.setattr(crf_study, "_run", lambda *_: made.append("r") or {})
     for split in ("val", "val", "test"):
-        monkeypatch.setattr(study, "held_out", lambda dataset, split=split: split)
+        monkeypatch.setattr(runs, "held_out", lambda dataset, split=split: split)
         crf_study.repeat(["fcn8s"], [0])
     assert made == ["p", "r", "p", "r"]
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_kept_is_still_told(monkeypatch, tmp_path, capsys):
     def refuse(path):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(study, "replacing", refuse)
-    row = study.kept(tmp_path / "rows.json", "a", {"by": 1}, lambda: {"n": 2})
+    monkeypatch.setattr(runs, "replacing", refuse)
+    row = runs.kept(tmp_path / "rows.json", "a", {"by": 1}, lambda: {"n": 2})
     assert row == {"made_by": {"by": 1}, "n": 2}
     assert "a could not be kept: read-only" in capsys.readouterr().out

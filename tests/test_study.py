@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
-from helpers import checkpoints, datasets, metrics, models, probes, study, training
+from helpers import checkpoints, datasets, metrics, models, probes, runs, study, training
 from helpers.upsampling import UPSAMPLERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,7 +135,7 @@ def test_an_unknown_rung_or_data_set_is_refused(capsys):
 
 
 def test_scores_that_do_not_exist_are_null():
-    assert json.loads(study.as_json([{"iou": {"a": float("nan"), "b": 0.5}}])) == [
+    assert json.loads(runs.as_json([{"iou": {"a": float("nan"), "b": 0.5}}])) == [
         {"iou": {"a": None, "b": 0.5}}
     ]
 
@@ -157,7 +157,7 @@ def test_kept_runs_are_those_of_the_recipes(monkeypatch, rows):
 
     monkeypatch.setattr(study, "_run", refuse)
     kept = study.repeat(STUDIED)
-    assert all(len(runs) == 3 for runs in kept.values())
+    assert all(len(own) == 3 for own in kept.values())
     by_name = {r["name"]: r for r in rows}
     for name in set(kept) & set(by_name):  # trained twice by one recipe: equal but for rounding
         assert kept[name][0]["miou"] == pytest.approx(by_name[name]["miou"], abs=0.03)
@@ -182,10 +182,10 @@ def test_repeated_runs_are_kept_and_taken_up_again(counted_runs, tmp_path, monke
     file = tmp_path / "deeper" / "runs.json"
     with pytest.raises(KeyboardInterrupt):
         study.repeat(["unet"], seeds=[1, 2, 13], file=file)
-    runs = study.repeat(["unet", "colour"], seeds=[2, 1], file=file)
-    assert [r["miou"] for r in runs["unet"]] == [0.2, 0.1]
+    kept = study.repeat(["unet", "colour"], seeds=[2, 1], file=file)
+    assert [r["miou"] for r in kept["unet"]] == [0.2, 0.1]
     assert counted_runs == [("unet", 1), ("unet", 2), ("unet", 13), ("colour", 2), ("colour", 1)]
-    assert not list(file.parent.glob(".*"))
+    assert not list(file.parent.glob(".*.tmp"))
 
     longer = replace(checkpoints.RECIPES["unet"], epochs=1)
     monkeypatch.setitem(checkpoints.RECIPES, "unet", longer)
@@ -224,7 +224,7 @@ def test_what_the_rates_change_is_what_notebook_05_says():
 
 def test_the_decoder_of_deeplab_brings_the_edges_back():
     with_decoder, without = runs_of("deeplabv3plus"), runs_of("deeplabv3")
-    edges = [[r["trimap_iou"]["2"] for r in runs] for runs in (with_decoder, without)]
+    edges = [[r["trimap_iou"]["2"] for r in own] for own in (with_decoder, without)]
     gain, _, word = study.verdict(*edges)
     assert word == "helps" and gain > 0.15
 
@@ -264,7 +264,7 @@ def test_an_interval_is_that_of_a_t_test():
 def test_a_flat_map_shows_the_pattern_of_the_upsampler(upsampler, low, high):
     torch.manual_seed(0)
     net = models.FCN(8, upsampler=upsampler)
-    assert low <= study.flat_pattern(net, datasets.load("streets", "val", count=4)) <= high
+    assert low <= probes.flat_pattern(net, datasets.load("streets", "val", count=4)) <= high
 
 
 class Dotted(models.DilatedStack):
