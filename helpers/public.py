@@ -120,6 +120,13 @@ def read_pair(
     return np.asarray(picture).transpose(2, 0, 1), np.asarray(labels)
 
 
+def streets_labels(masks: Tensor) -> Tensor:
+    """Labels of CamVid, of any shape, as labels of Streets, ``uint8``; void stays void."""
+    table = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
+    table[: len(CAMVID)] = torch.tensor([STREETS.index(CAMVID_AS_STREETS[c]) for c in CAMVID])
+    return table[masks.long()]
+
+
 def as_streets(dataset: Dataset) -> Dataset:
     """CamVid, a ``SegmentationDataset``, with the classes of Streets; void stays void.
 
@@ -130,10 +137,8 @@ def as_streets(dataset: Dataset) -> Dataset:
         raise ValueError(
             f"dataset must have the classes of CamVid; got {', '.join(dataset.classes)}"
         )
-    table = np.full(256, IGNORE_INDEX, np.uint8)
-    table[: len(CAMVID)] = [STREETS.index(CAMVID_AS_STREETS[name]) for name in CAMVID]
     streets = copy(dataset)
-    streets.classes, streets.masks = STREETS, torch.from_numpy(table[dataset.masks.numpy()])
+    streets.classes, streets.masks = STREETS, streets_labels(dataset.masks)
     return streets
 
 
