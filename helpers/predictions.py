@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.files import replacing
@@ -74,20 +76,74 @@ def outcome(key: str, value: float | str, digits: int = 2) -> None:
         print(f"Result: {shown}. You said {guess:g}: off by {abs(guess - value):.{digits}f}.")
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A guess and what came out: numbers with the bounds they were asked `between`, or `options`.
+
+    The outcome may lie outside the bounds and need not be an option.
+    """
+
+    key: str
+    guess: float | str
+    outcome: float | str
+    between: tuple[float, float] | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def notebook(self) -> str:
+        """The part of the key before the dot: "06" of "06.taps"."""
+        return self.key.partition(".")[0]
+
+
+def answered() -> tuple[list[Answer], int]:
+    """Every guess with its outcome, notebook by notebook, and how many wait for an outcome.
+
+    An entry that makes no sense, edited by hand perhaps, is left out with a printed line.
+    """
+    answers, waiting = [], 0
+    for key, entry in sorted(_read().items()):
+        match entry if re.fullmatch(r"\d\d\.\w+", key) else None:
+            case {"guess": _} if "outcome" not in entry:
+                waiting += 1
+            case {"guess": guess, "outcome": result, "between": [low, high]} if (
+                all(map(_is_amount, (guess, result, low, high)))
+                and low <= guess <= high
+                and abs(result - guess) < 1000 * (high - low)
+            ):
+                answers.append(Answer(key, guess, result, between=(low, high)))
+            case {"guess": guess, "outcome": str(result), "options": [*options]} if (
+                all(isinstance(option, str) for option in options)
+                and guess in options
+                and len(set(options)) > 1
+            ):
+                answers.append(Answer(key, guess, result, options=tuple(options)))
+            case _:
+                print(f"The entry {key!r} is left out: it is no guess that fits, with its outcome.")
+    return answers, waiting
+
+
 def _file() -> Path:
     return Path(os.environ.get("PIXELWISE_PREDICTIONS") or DEFAULT_FILE)
+
+
+def _is_amount(value: object) -> bool:
+    """A number that can be reckoned with: no truth value, NaN or infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
 
 
 def _read() -> dict[str, dict]:
     try:
         entries = json.loads(_file().read_text(encoding="utf-8"))
+        if not isinstance(entries, dict):
+            raise ValueError(f"expected a JSON object, got {entries!r}")
     except FileNotFoundError:
         return {}
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:  # raised by json and by the decoding, too
         # Somebody's edit went wrong. Keep what they had, start afresh.
-        _file().replace(_file().with_suffix(".unreadable"))
+        kept = _file().replace(_file().with_suffix(".unreadable"))
+        print(f"{_file().name} could not be read: it is now {kept.name}, and guesses start afresh.")
         return {}
-    return entries if isinstance(entries, dict) else {}
+    return entries
 
 
 def _record(key: str, entry: dict) -> None:

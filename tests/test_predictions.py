@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from helpers import predictions
-from helpers.predictions import outcome, predict
+from helpers.predictions import Answer, answered, outcome, predict
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +58,14 @@ def test_guesses_do_not_disturb_each_other(file):
     assert set(json.loads(file.read_text())) == {"a", "b"}
 
 
-def test_an_unreadable_file_is_kept_aside(file):
+@pytest.mark.parametrize("text", ["{ not json", '["a list"]', "3"])
+def test_an_unreadable_file_is_kept_aside(text, file, capsys):
     file.parent.mkdir()
-    file.write_text("{ not json")
+    file.write_text(text)
     predict("a", 1, between=(0, 1))
     assert json.loads(file.read_text()) == {"a": {"guess": 1, "between": [0, 1]}}
-    assert file.with_suffix(".unreadable").read_text() == "{ not json"
+    assert file.with_suffix(".unreadable").read_text() == text
+    assert "guesses.json could not be read: it is now guesses.unreadable" in capsys.readouterr().out
 
 
 def test_nothing_half_written(file, monkeypatch):
@@ -101,3 +105,76 @@ def test_bad_guesses_are_named(options, message):
 def test_a_result_must_be_finite():
     with pytest.raises(ValueError, match="value must be finite, got nan"):
         outcome("a", float("nan"))
+
+
+def test_answers_come_notebook_by_notebook_and_open_guesses_are_counted(capsys):
+    predict("02.b", "up", options=("up", "down"))
+    predict("01.a", 0.5, between=(-1, 1))
+    predict("01.open", 0.5, between=(-1, 1))
+    outcome("02.b", "down")
+    outcome("01.a", 1.5)
+    outcome("01.unasked", 1)
+    capsys.readouterr()
+    assert answered() == (
+        [
+            Answer("01.a", 0.5, 1.5, between=(-1, 1)),
+            Answer("02.b", "up", "down", options=("up", "down")),
+        ],
+        1,
+    )
+    assert [answer.notebook for answer in answered()[0]] == ["01", "02"]
+    assert not capsys.readouterr().out
+
+
+def test_without_a_file_nothing_is_answered(file):
+    assert answered() == ([], 0)
+    assert not file.exists()
+
+
+ODD = {
+    "no key of the course": {"mine": {"guess": 1, "outcome": 1, "between": [0, 1]}},
+    "no entry": {"01.a": 3},
+    "no guess": {"01.a": {"outcome": 1, "between": [0, 1]}},
+    "neither bounds nor options": {"01.a": {"guess": 1, "outcome": 1}},
+    "guess below the bounds": {"01.a": {"guess": -1, "outcome": 1, "between": [0, 1]}},
+    "guess beyond the bounds": {"01.a": {"guess": 2, "outcome": 1, "between": [0, 1]}},
+    "bounds turned round": {"01.a": {"guess": 0.5, "outcome": 0.5, "between": [1, 0]}},
+    "bounds that meet": {"01.a": {"guess": 1, "outcome": 1, "between": [1, 1]}},
+    "three bounds": {"01.a": {"guess": 1, "outcome": 1, "between": [0, 1, 2]}},
+    "a truth value": {"01.a": {"guess": True, "outcome": 1, "between": [0, 1]}},
+    "not a number": {"01.a": {"guess": 1, "outcome": float("nan"), "between": [0, 1]}},
+    "too large for a float": {"01.a": {"guess": 1, "outcome": 10**400, "between": [0, 10**401]}},
+    "an outcome from elsewhere": {"01.a": {"guess": 1, "outcome": 5000, "between": [0, 1]}},
+    "text for a number": {"01.a": {"guess": 1, "outcome": "up", "between": [0, 1]}},
+    "number for a text": {"01.a": {"guess": "up", "outcome": 1, "options": ["up", "down"]}},
+    "no such option": {"01.a": {"guess": "left", "outcome": "up", "options": ["up", "down"]}},
+    "one option": {"01.a": {"guess": "up", "outcome": "up", "options": ["up"]}},
+    "options of another kind": {"01.a": {"guess": "up", "outcome": "up", "options": ["up", []]}},
+}
+
+
+@pytest.mark.parametrize("entries", ODD.values(), ids=ODD)
+def test_odd_entries_are_left_out_with_a_line_and_hide_no_other(entries, file, capsys):
+    good = {"01.good": {"guess": 1, "outcome": 0, "between": [0, 1]}}
+    file.parent.mkdir()
+    file.write_text(json.dumps(entries | good))
+    assert answered() == ([Answer("01.good", 1, 0, between=(0, 1))], 0)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert repr(next(iter(entries))) in line and "left out" in line
+
+
+amounts = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["up", "down"])
+values = st.recursive(amounts, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+fields = st.sampled_from(["guess", "outcome", "between", "options"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(["01.a", "02.b", "c"]), st.dictionaries(fields, values)))
+def test_whatever_the_file_holds_every_entry_is_an_answer_open_or_named(file, entries):
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(entries))
+    printed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.print", printed.append)
+        answers, waiting = answered()
+    assert len(answers) + waiting + len(printed) == len(entries)
