@@ -266,7 +266,7 @@ def runs(tmp_path_factory):
     return run
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) for n in (2, 3)])
 def ranks(request, runs) -> list[dict]:
     """The results of each of two, then three processes."""
     run = runs(request.param)
@@ -370,6 +370,7 @@ def test_errors_that_all_processes_see(ranks):
             assert "last batch" not in errors
 
 
+@pytest.mark.slow
 def test_the_command_trains_with_several_processes_and_saves_once(tmp_path, monkeypatch):
     """Weights are those of the same command without torchrun."""
     logs = tmp_path / "logs"
@@ -414,6 +415,7 @@ def test_the_command_refuses(arguments, error, tmp_path, monkeypatch, capsys):
     assert re.search(error, capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_one_process_ends_all(runs):
     run = runs(2)
     assert run.returncode != 0
@@ -421,6 +423,7 @@ def test_ctrl_c_in_one_process_ends_all(runs):
     assert not (run.folder / "went on").exists()
 
 
+@pytest.mark.slow
 def test_a_silent_process_is_given_up_and_the_run_ends(runs):
     run = runs(3)
     assert run.returncode != 0

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import nn
 
-from helpers import crf
+from helpers import crf, models, public, runs
+from helpers.classes import CAMVID, STREETS
+from helpers.datasets import SegmentationDataset
 from helpers.exercises import EXERCISES, check, hint, solution
 from helpers.exercises.nb01 import iou, one_hot, resize_mask
 from helpers.exercises.nb02 import ceiling_mask, convolution_from_linear, output_size
@@ -21,6 +24,8 @@ from helpers.exercises.nb04 import add_skip, centre_crop, unet_step
 from helpers.exercises.nb05 import dilated_convolution, rates_without_holes, receptive_field
 from helpers.exercises.nb06 import image_pooling, same_view, taps_inside
 from helpers.exercises.nb07 import as_penalty, choose_srgb, potts_update
+from helpers.exercises.nb08 import my_network, paired_interval, pareto_front
+from helpers.exercises.nb09 import class_weights, shared_sequences, to_streets
 
 
 def _channels_last(linear, channels, height, width):
@@ -412,6 +417,280 @@ def _squared_in_place(inside, across, candidates):
 
 def _nearest(value, candidates):
     return min(candidates, key=lambda s: abs(s - value))
+
+
+def _student(n, share=0.975):
+    return stats.t.ppf(share, n - 1)
+
+
+def _half_as(wrong):
+    """The right mean with the half width ``wrong(scores, others)`` of arrays."""
+
+    def answer(scores, others):
+        half = wrong(np.float64(scores), np.float64(others))
+        return paired_interval(scores, others)[0], half
+
+    return answer
+
+
+def _mean_as(wrong):
+    """The right half width with the mean ``wrong(differences)``."""
+
+    def answer(scores, others):
+        return wrong(np.subtract(scores, others)), paired_interval(scores, others)[1]
+
+    return answer
+
+
+def _groups(freedom):
+    """Two groups of runs in place of pairs, with ``freedom(n, variance, variance)``."""
+
+    def half(a, b):
+        va, vb, n = a.var(ddof=1), b.var(ddof=1), len(a)
+        return stats.t.ppf(0.975, freedom(n, va, vb)) * math.sqrt((va + vb) / n)
+
+    return _half_as(half)
+
+
+def _of_absolute(scores, others):
+    return paired_interval(abs(np.subtract(scores, others)), np.zeros(len(scores)))
+
+
+def _by_scipy(scores, others):
+    interval = stats.ttest_rel(scores, others).confidence_interval()
+    return (interval.low + interval.high) / 2, (interval.high - interval.low) / 2
+
+
+def _by_torch(scores, others):
+    d = torch.tensor(scores) - torch.tensor(others)
+    return d.mean(), d.std() / len(d) ** 0.5 * float(_student(len(d)))
+
+
+def _front(beats, order=lambda costs, front: sorted(front, key=lambda i: costs[i])):
+    """The points that none beats, by ``beats(its cost, its score, my cost, my score)``."""
+
+    def answer(costs, scores):
+        points = list(zip(costs, scores, strict=True))
+        return order(
+            costs, [i for i, p in enumerate(points) if not any(beats(*q, *p) for q in points)]
+        )
+
+    return answer
+
+
+def _sweep(better, order=lambda cost, score: cost):
+    """From cheap to dear, keep each point with ``better(its score, best so far)``."""
+
+    def answer(costs, scores):
+        front, best = [], -1
+        for i in sorted(range(len(costs)), key=lambda i: order(costs[i], scores[i])):
+            if better(scores[i], best):
+                front.append(i)
+            best = max(best, scores[i])
+        return front
+
+    return answer
+
+
+def _next_cheaper(costs, scores):
+    order = np.argsort(costs, kind="stable")
+    return [order[0], *(j for i, j in pairwise(order) if scores[j] > scores[i])]
+
+
+def _by_array(costs, scores):
+    c, s = np.array(costs), np.array(scores)
+    beats = (c[:, None] <= c) & (s[:, None] >= s) & ((c[:, None] < c) | (s[:, None] > s))
+    front = np.flatnonzero(~beats.any(0))
+    return front[np.argsort(c[front], kind="stable")]
+
+
+def _sorted_in_place(costs, scores):
+    costs.sort()
+    return pareto_front(costs, scores)
+
+
+class _Net(nn.Module):
+    """3x3 convolution, ReLU, 1x1 scores, at the size of the image."""
+
+    def __init__(self, num_classes=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.score = nn.Conv2d(8, num_classes, 1)
+
+    def forward(self, images):
+        return self.score(self.conv(images).relu())
+
+
+class _WithoutForward(nn.Module):
+    pass
+
+
+class _MoreInTraining(_Net):
+    def forward(self, images):
+        logits = super().forward(images)
+        return (logits, logits) if self.training else logits
+
+
+def _net(forward, **layers):
+    """A builder of ``_Net`` whose logits are ``forward(net, images)``, with more `layers`."""
+
+    def build(num_classes):
+        net = _Net(num_classes)
+        for name, layer in layers.items():
+            setattr(net, name, layer(num_classes))
+        net.forward = lambda images: forward(net, images)
+        return net
+
+    return build
+
+
+def _scored(net, images):
+    return _Net.forward(net, images)
+
+
+def _ends_in(change):
+    """A builder of ``_Net`` whose logits are changed in the end."""
+    return _net(lambda net, images: change(_scored(net, images)))
+
+
+def _frozen(num_classes):
+    net = _Net(num_classes)
+    net.conv.weight.requires_grad = False
+    return net
+
+
+def _made_in_forward(net, images):
+    return net.score(nn.Conv2d(3, 8, 3, padding=1)(images))
+
+
+def _without_layers(num_classes):
+    net = nn.Identity()
+    net.forward = nn.Conv2d(3, num_classes, 1).forward
+    return net
+
+
+def _zero_at_first(num_classes):
+    net = _Net(num_classes)
+    nn.init.zeros_(net.score.weight)
+    nn.init.zeros_(net.score.bias)
+    return net
+
+
+def _also_in_a_list(num_classes):
+    net = _Net(num_classes)
+    net.parts = [net.conv, net.score]
+    return net
+
+
+def _pixels_alone(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, num_classes, 1))
+
+
+def _sequence(name):
+    return name.split("_")[0]
+
+
+def _shared(key, count=lambda hits, train, val: np.mean(hits)):
+    """``count(hits, train, val)`` of the val frames whose ``key(name)`` train has, too."""
+
+    def answer(train, val):
+        known = {key(name) for name in train}
+        return count([key(name) in known for name in val], train, val)
+
+    return answer
+
+
+def _sets(share):
+    return lambda train, val: share({*map(_sequence, train)}, {*map(_sequence, val)})
+
+
+def _present(masks, num_classes):
+    """Pixels and labelled pixels ``(N, num_classes)`` of the images in which each class occurs."""
+    pixels = torch.stack([(masks == c).flatten(1).sum(1) for c in range(num_classes)], 1).double()
+    return pixels, (pixels > 0) * (masks != 255).flatten(1).sum(1, keepdim=True)
+
+
+def _frequency(masks, num_classes):
+    pixels, labelled = _present(masks, num_classes)
+    return pixels.sum(0) / labelled.sum(0)
+
+
+def _balanced(frequency=_frequency, middle=lambda f: f[f > 0].median(), absent=0.0):
+    """Weights ``middle / frequency``, and ``absent`` for classes that never occur."""
+
+    def answer(masks, num_classes):
+        f = frequency(masks, num_classes).nan_to_num()
+        return torch.where(f > 0, middle(f) / f, absent)
+
+    return answer
+
+
+def _among_all(masks, num_classes):
+    return _present(masks, num_classes)[0].sum(0) / (masks != 255).sum()
+
+
+def _with_void(masks, num_classes):
+    pixels, _ = _present(masks, num_classes)
+    return pixels.sum(0) / ((pixels > 0).sum(0) * masks[0].numel())
+
+
+def _image_by_image(masks, num_classes):
+    pixels, labelled = _present(masks, num_classes)
+    return (pixels / labelled).nanmean(0)
+
+
+def _changed(change):
+    return lambda masks, num_classes: change(class_weights(masks, num_classes))
+
+
+def _void_in_place(masks, num_classes):
+    masks[masks == 255] = 0
+    return class_weights(masks, num_classes)
+
+
+def _as_median_frequencies(masks, num_classes):
+    """Pixel by pixel, in plain Python."""
+    hits, labelled = [0] * num_classes, [0] * num_classes
+    for image in masks.tolist():
+        known = [label for row in image for label in row if label != 255]
+        for c in {*known}:
+            hits[c] += known.count(c)
+            labelled[c] += len(known)
+    shares = [h / n if n else None for h, n in zip(hits, labelled, strict=True)]
+    found = sorted(f for f in shares if f)
+    return [found[len(found) // 2] / f if f else 0 for f in shares]
+
+
+_NAMES = public.CAMVID_AS_STREETS
+_TABLE = {CAMVID.index(name): STREETS.index(new) for name, new in _NAMES.items()}
+
+
+def _looked_up(void):
+    """A table of all labels, with ``void`` for those that are none of CamVid's."""
+    return torch.tensor([_TABLE.get(label, void) for label in range(256)])
+
+
+def _replaced_in_turn(mask, labels):
+    mask = mask.clone()
+    for label in labels:
+        mask[mask == label] = _TABLE[label]
+    return mask
+
+
+def _compared_with_the_mask(mask):
+    """Replaced in turn, but each label is looked for in the mask as it came."""
+    out = mask.clone()
+    for label, new in _TABLE.items():
+        out[mask == label] = new
+    return out
+
+
+def _by_equal_names(mask):
+    table = torch.full((256,), 255)
+    for label, name in enumerate(CAMVID):
+        if name in STREETS.names:
+            table[label] = STREETS.index(name)
+    return table[mask]
 
 
 WRONG = {
@@ -899,6 +1178,194 @@ WRONG = {
         (lambda i, a, s: _nearest(np.median(i), s), "Picture 1: you say 4, expected 6"),
         (_squared_in_place, "changed a tensor or array"),
     ],
+    "paired_interval": [
+        (lambda a, b: paired_interval(b, a), "sign is wrong"),
+        (_of_absolute, "dropped the signs of the differences"),
+        (_mean_as(lambda d: abs(d.mean())), "dropped the sign of the mean"),
+        (_mean_as(np.median), "median of the differences"),
+        (_mean_as(np.sum), "sum of the differences"),
+        (lambda a, b: (np.mean(a), paired_interval(a, b)[1]), "the mean of scores"),
+        (_mean_as(lambda d: 100 * d.mean()), r"Mean for scores \[0.58, .* you say 3.8, expected 0.038"),
+        (lambda a, b: paired_interval(a, b)[::-1], "two are swapped"),
+        (lambda a, b: stats.ttest_rel(a, b).confidence_interval(), "ends of an interval"),
+        (lambda a, b: stats.ttest_ind(a, b).confidence_interval(), "ends of an interval"),
+        (_groups(lambda n, va, vb: 2 * n - 2), "two separate groups.* not 2n - 2"),
+        (_groups(lambda n, va, vb: (n - 1) * (va + vb) ** 2 / (va**2 + vb**2)), "two separate groups.* Welch"),
+        (_groups(lambda n, va, vb: n - 1), "two separate groups.*differences.$"),
+        (_groups(lambda n, va, vb: math.inf), "many runs.* two separate groups"),
+        (lambda a, b: (np.mean(a) - np.mean(b), sum(_student(len(a)) * stats.sem(x) for x in (a, b))), "add the half widths of both"),
+        (_half_as(lambda a, b: 1.96 * stats.sem(a - b)), "yet. 1.96 is the factor.*n - 1..$"),
+        (_half_as(lambda a, b: stats.norm.ppf(0.975) * stats.sem(a - b)), "yet. Your factor is that of the normal curve.*n - 1..$"),
+        (_half_as(lambda a, b: 2 * stats.sem(a - b)), "yet. 2 is a rule of thumb.*n - 1..$"),
+        (_half_as(lambda a, b: stats.t.ppf(0.975, len(a)) * stats.sem(a - b)), "yet. One degree of freedom.*, not n.$"),
+        (_half_as(lambda a, b: _student(len(a), 0.95) * stats.sem(a - b)), "yet. The quantile 0.95 .*take 0.975.$"),
+        (_half_as(lambda a, b: stats.sem(a - b)), "yet. Student's factor is missing: [^ ]*ppf.0.975, n - 1..$"),
+        (_half_as(lambda a, b: _student(len(a)) * stats.sem(a - b, ddof=0)), "yet. Your standard deviation divides by n, .*ddof=1.$"),
+        (_half_as(lambda a, b: _student(len(a)) * (a - b).std(ddof=1)), "yet. A mean of n is less uncertain.*by sqrt.n..$"),
+        (_half_as(lambda a, b: _student(len(a)) * (a - b).std(ddof=1) / len(a)), "yet. Divide the standard deviation by sqrt.n., not by n.$"),
+        (_half_as(lambda a, b: 2 * _student(len(a)) * stats.sem(a - b)), "yet. That is the whole width.*half of it.$"),
+        (_half_as(lambda a, b: (a - b).std(ddof=1)), "factor is missing.* A mean of n is less"),
+        (_half_as(lambda a, b: 1.96 * (a - b).std() / math.sqrt(len(a))), "1.96 is .*ddof=1"),
+        (_half_as(lambda a, b: 2 * 1.96 * stats.sem(a - b)), "1.96 is .*whole width"),
+        (_half_as(lambda a, b: 1.96 * (a - b).std()), r"Half width for scores \[0.58, .*you say 0.06"),
+        (_half_as(lambda a, b: _of_absolute(a, b)[1]), "without their signs"),
+        (_half_as(lambda a, b: _student(len(a)) * stats.sem(a)), "spread of scores"),
+        (_half_as(lambda a, b: _student(len(a)) * stats.sem(b)), "spread of others"),
+        (_half_as(lambda a, b: 3 * stats.sem(a - b)), r"Half width for scores \[0.58, .*you say 0.05"),
+        (lambda a, b: paired_interval(a, b)[0], "That is one number. Return two"),
+        (lambda a, b: np.subtract(a, b), r"got \(5,\). Return two"),
+        (lambda a, b: a - b, "subtracts no lists"),
+    ],
+    "pareto_front": [
+        (_front(lambda c, s, d, t: c >= d and s >= t and (c > d or s > t)), "dear point beats a cheap one"),
+        (_front(lambda c, s, d, t: c <= d and s <= t and (c < d or s < t)), "low score beats a high one"),
+        (_front(lambda c, s, d, t: c >= d and s <= t and (c > d or s < t)), "look from the wrong side"),
+        (_front(lambda c, s, d, t: c < d and s > t), "only if another one is cheaper and better"),
+        (_sweep(lambda score, best: score >= best), "only if another one is cheaper and better"),
+        (_front(lambda c, s, d, t: c < d and s >= t), "compare costs with <="),
+        (_front(lambda c, s, d, t: c <= d and s > t), "compare scores with >="),
+        (_sweep(lambda score, best: score >= best, lambda cost, score: (cost, -score)), "compare scores with >="),
+        (_front(lambda c, s, d, t: c < d or s > t), "cheaper or better"),
+        (_front(lambda c, s, d, t: c <= d and s >= t), "front is empty"),
+        (lambda c, s: [i for i in pareto_front(c, s) if [*zip(c, s, strict=True)].count((c[i], s[i])) == 1], "Doubles throw each other out"),
+        (_sweep(lambda score, best: score > best, lambda cost, score: (cost, -score)), "point 6 is missing, yet it is as good as its double"),
+        (_sweep(lambda score, best: score > best), r"Costs \[2, 2.* point 0 is on your front, yet point 1 costs no more"),
+        (_next_cheaper, "only with the next cheaper"),
+        (lambda c, s: [c[i] for i in pareto_front(c, s)], "You return costs"),
+        (lambda c, s: [s[i] for i in pareto_front(c, s)], "You return scores"),
+        (lambda c, s: [(c[i], s[i]) for i in pareto_front(c, s)], "These are pairs"),
+        (lambda c, s: np.isin(range(len(c)), pareto_front(c, s)), "0 and 1 for each point"),
+        (lambda c, s: [i in pareto_front(c, s) for i in range(len(c))], "0 and 1 for each point"),
+        (_front(lambda c, s, d, t: c <= d and s >= t and (c, s) != (d, t), lambda costs, front: front), "The right points, but .* keep the order of the lists"),
+        (lambda c, s: pareto_front(c, s)[::-1], r"order of costs \[8, 5, 3, 1\]\. Sort them"),
+        (lambda c, s: [i + 1 for i in pareto_front(c, s)], "count the points from 1"),
+        (lambda c, s: pareto_front(*zip(*sorted(zip(c, s, strict=True)), strict=True)), "places in the sorted lists"),
+        (lambda c, s: [np.argmax(s)], "only the point with the best score"),
+        (lambda c, s: [np.argmin(c)], "only the cheapest"),
+        (lambda c, s: np.argmax(s), "one number. Return a list"),
+        (lambda c, s: np.argsort(c), "return all points"),
+        (lambda c, s: pareto_front(c, s)[:2], "point 0 is missing, yet none beats it"),
+        (lambda c, s: pareto_front(c, s) * 2, r"return \[1.0, 3.0, .* and not different indices from 0 to 7"),
+        (lambda c, s: [len(c)], "and not different indices"),
+        (lambda c, s: {*pareto_front(c, s)}, "no tensor of the set"),
+        (_sorted_in_place, "changed a list"),
+    ],
+    "my_network": [
+        (lambda n: _Net, "return the class _Net.* _Net"),
+        (lambda n: torch.zeros(2, n, 96, 128), "not a Tensor"),
+        (lambda n: _Net(n).forward, "not a method"),
+        (lambda n: [nn.Conv2d(3, n, 1)], "not a list"),
+        (lambda n: _Net(), r"3 classes, .*expected shape \(2, 3, 96, 128\), got \(2, 8, .* You always give 8"),
+        (lambda n: _Net(n + 1), "One class too many"),
+        (_ends_in(lambda x: x.softmax(1)), "Leave the softmax out"),
+        (_ends_in(lambda x: x.relu()), "Leave out the last ReLU"),
+        (_ends_in(lambda x: x.argmax(1)), "These are labels"),
+        (_ends_in(lambda x: x.argmax(1, keepdim=True)), "These are labels"),
+        (_ends_in(lambda x: x.mean((2, 3))), "one answer per image"),
+        (_ends_in(lambda x: x.permute(0, 2, 3, 1)), "class axis is last"),
+        (_ends_in(lambda x: x[0]), "batch axis is lost"),
+        (_ends_in(lambda x: x.squeeze()), r"\(1, 3, 64, 96\).* batch axis is lost"),
+        (_ends_in(lambda x: F.max_pool2d(x, 2)), r"got \(2, 8, 48, 64\).*undo every stride"),
+        (lambda n: nn.Conv2d(3, n, 3), r"got \(2, 8, 94, 126\).*pad convolutions"),
+        (_ends_in(lambda x: {"out": x}), "gives a dict. Return the logits alone"),
+        (lambda n: _MoreInTraining(n).eval(), r"\(2, 3, 96, 128\): it gives a tuple"),
+        (_ends_in(lambda x: (x * 9).long()), "Logits are floats, yours are torch.int64"),
+        (_ends_in(lambda x: x / 0), "inf or nan"),
+        (_ends_in(lambda x: x.detach()), "No gradient reaches conv.weight"),
+        (_net(lambda net, x: net.score(net.conv(x).relu().detach())), "No gradient reaches conv.weight"),
+        (_net(_scored, extra=lambda n: nn.Conv2d(3, n, 1)), "No gradient reaches extra.weight: forward does not use it"),
+        (_frozen, "conv.weight is frozen"),
+        (lambda n: nn.Upsample(scale_factor=1), r"got \(2, 3, 96, 128\)"),
+        (_net(_scored, layers=lambda n: [nn.Conv2d(8, 8, 1)]), "plain list nobody finds the layers of layers"),
+        (_net(_scored, layers=lambda n: (nn.ReLU(), nn.Conv2d(8, 8, 1))), "plain tuple nobody finds"),
+        (_without_layers, "has no parameters"),
+        (_net(_made_in_forward, conv=lambda n: None), "In eval the same image gets other logits"),
+        (_ends_in(F.dropout), "In eval the same image gets other logits"),
+        (_net(lambda net, x: _scored(net, x.sub_(0.5))), "changes the images"),
+        (lambda n: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(16, n, 1)), "forward raised RuntimeError: .*16, 1, 1"),
+        (lambda n: _WithoutForward(), "forward raised NotImplementedError: "),
+        (lambda n: nn.Sequential(nn.Conv2d(3, n, 1), nn.Flatten(2), nn.Unflatten(2, (96, 128))), r"\(1, 3, 64, 96\): forward raised RuntimeError"),
+    ],
+    "shared_sequences": [
+        (_shared(str), "whole names, with or without"),
+        (_shared(lambda name: name.split(".")[0]), "whole names, with or without"),
+        (_sets(lambda known, asked: len(known & asked) / len(asked)), "share of the sequences. Count frames: a long"),
+        (_sets(lambda known, asked: len(known & asked) / len(known)), "share of the sequences in train"),
+        (_sets(lambda known, asked: len(known & asked) / len(known | asked)), "share of all sequences"),
+        (_sets(lambda known, asked: len(known & asked)), "You count sequences"),
+        (_shared(_sequence, lambda hits, train, val: sum(hits) / len(train)), "by the number of train frames"),
+        (lambda train, val: shared_sequences(val, train), "Train and val are swapped"),
+        (_shared(_sequence, lambda hits, train, val: sum(hits) / len(train + val)), "divide by all frames"),
+        (_shared(_sequence, lambda hits, train, val: 100 * np.mean(hits)), "per cent"),
+        (_shared(_sequence, lambda hits, train, val: sum(hits)), "the number of frames. Divide"),
+        (_shared(_sequence, lambda hits, train, val: 1 - np.mean(hits)), "whose sequence is new"),
+        (_shared(lambda name: name.split("_")[1]), "after the underscore"),
+        (_shared(lambda name: re.match(r"\d*", name)[0]), "digits at the beginning only"),
+        (_shared(lambda name: name[:4]), "digits at the beginning only"),
+        (_shared(lambda name: re.sub(r"\D", "", _sequence(name))), "digits of the sequence only"),
+        (_shared(lambda name: name[:6]), "differ in length: cut at the underscore"),
+        (_shared(_sequence, lambda hits, train, val: any(hits)), "whether any frame"),
+        (_shared(_sequence, lambda hits, train, val: all(hits)), "whether all frames"),
+        (_shared(_sequence, lambda hits, train, val: sum(hits) // len(val)), "whether all frames are shared, or // rounded"),
+        (_shared(_sequence, lambda hits, train, val: hits), "a yes or no for each frame"),
+        (lambda train, val: {*map(_sequence, val)}, "no tensor of the set"),
+        (lambda train, val: (0.5, 0.5), r"got \(2,\). Return one number"),
+        (lambda train, val: shared_sequences(train, val) / 2, "Two of three sequences shared: you say 0.2857, expected 0.5714"),
+    ],
+    "class_weights": [
+        (_balanced(_among_all), "pixels of all images. Only those"),
+        (_balanced(_with_void), "counted as labelled. Leave"),
+        (_balanced(lambda m, n: _present(m, n)[0].sum(0) / m.numel()), "pixels of all images. Only those"),
+        (_balanced(lambda m, n: _present(m, n)[0].sum(0) / m.numel(), lambda f: 1), "all pixels there are.* plain 1 / frequency"),
+        (_balanced(_image_by_image), "average the shares of single images"),
+        (_balanced(middle=lambda f: f[f > 0].mean()), "yet. That is the mean frequency over each"),
+        (_balanced(middle=lambda f: f.median()), "pull the median down"),
+        (_balanced(middle=lambda f: f.mean()), "yet. That is the mean frequency over each"),
+        (_balanced(middle=lambda f: 1), "yet. The median is missing: you have plain 1"),
+        (_balanced(_among_all, lambda f: f[f > 0].mean()), "pixels of all images.* mean frequency over each"),
+        (_balanced(_among_all, lambda f: 1), "pixels of all images.* plain 1 / frequency"),
+        (_changed(lambda w: torch.where(w > 0, 1 / w, 0)), "upside down"),
+        (lambda m, n: _frequency(m, n).nan_to_num(), "These are the frequencies"),
+        (_changed(lambda w: w / w.sum()), "add up to 1"),
+        (_changed(lambda w: w / w[w > 0].mean()), "have mean 1"),
+        (_balanced(absent=math.inf), "classes 1 and 4 of 7: you give a class that never occurs the weight inf"),
+        (_balanced(absent=math.nan), "never occurs the weight nan"),
+        (_balanced(absent=1.0), "never occurs the weight 1. There is nothing"),
+        (_balanced(lambda m, n: _frequency(m, n).nan_to_num().clamp(1e-8), lambda f: f.median()), "zeros of classes that never occur"),
+        (_balanced(lambda m, n: _frequency(m, n).nan_to_num().clamp(1e-8), lambda f: f[f > 1e-8].median()), "classes 1 and 4 of 7: you give a class that never occurs the weight 3.33e"),
+        (lambda m, n: _frequency(m, n).median() / _frequency(m, n), "classes 1 and 4 of 7: a class that occurs has weight inf or nan"),
+        (lambda m, n: torch.bincount(m.flatten()) / m.numel(), "Void .255. is counted as a class"),
+        (lambda m, n: F.one_hot(m, n).sum((0, 1, 2)), "void .255. broke it"),
+        (lambda m, n: torch.zeros(n)[m].sum(), "void .255. broke it"),
+        (lambda m, n: class_weights(m, n)[class_weights(m, n) > 0], "Classes that never occur have a weight, too"),
+        (lambda m, n: class_weights(m, n).sum(), "That is one number"),
+        (lambda m, n: class_weights(m, 5), r"expected shape \(7,\), got \(5,\)"),
+        (lambda m, n: class_weights(m, n)[None], r"got \(1, 5\). There is one weight per class"),
+        (_changed(lambda w: w.sqrt()), "3 masks of 5 classes: at class 0 you have"),
+        (_void_in_place, "changed the mask"),
+    ],
+    "to_streets": [
+        (lambda m: _replaced_in_turn(m, range(11)), "2 becomes 7, then every 7 becomes 1"),
+        (lambda m: _replaced_in_turn(m, range(10, -1, -1)), "10 becomes 6, then every 6 becomes 7"),
+        (lambda m: _looked_up(0)[m], r"void .255. became 0 .sky"),
+        (lambda m: _looked_up(9)[m], r"void .255. became 9 .no class"),
+        (lambda m: _looked_up(255)[:11][m], "void .255. broke it"),
+        (lambda m: _looked_up(255)[m.clamp(max=10)], "void .255. became 6 .person"),
+        (lambda m: torch.tensor([[STREETS.index(_NAMES[CAMVID[k]]) for k in row] for row in m]), "void .255. broke it"),
+        (lambda m: torch.tensor([[_TABLE[k] for k in row] for row in m.tolist()]), "void .255. broke it: 255"),
+        (lambda m: to_streets(m).float(), "yours are torch.float32"),
+        (lambda m: to_streets(m).to(torch.uint8), "yours are torch.uint8"),
+        (lambda m: to_streets(m).numpy(), "not a ndarray"),
+        (lambda m: to_streets(m).flatten(), r"expected shape \(3, 4\), got \(12,\)"),
+        (lambda m: m, "go by position"),
+        (lambda m: torch.where(m < 255, m.clamp(max=7), m), "go by position"),
+        (lambda m: torch.where(m < 8, m, 255), "go by position"),
+        (lambda m: torch.where(m < 255, m % 8, m), "go by position"),
+        (_by_equal_names, "Only names that both sets have"),
+        (lambda m: m.apply_(lambda k: _TABLE.get(k, 255)), "changed the mask"),
+        (lambda m: torch.where(m == 6, 255, to_streets(m)), r"6 .sign. becomes 255 .no class., expected 7 .pole"),
+        (lambda m: torch.where(m == 10, 5, to_streets(m)), r"10 .bicyclist. becomes 5 .vehicle., expected 6 .person"),
+    ],
 }  # fmt: skip
 
 # Right answers that go another way, or come as another type.
@@ -949,6 +1416,43 @@ RIGHT = {
         _largest_gap(),
         lambda i, a, s: torch.tensor(s[np.argmax(_gaps(i, a, s))]),
         lambda i, a, s: [choose_srgb(i, a, s)],
+    ],
+    "paired_interval": [
+        _by_scipy,
+        _by_torch,
+        _half_as(lambda a, b: _student(len(a)) * (a - b).std() / math.sqrt(len(a) - 1)),
+        lambda a, b: np.array(paired_interval(a, b)),
+    ],
+    "pareto_front": [
+        _by_array,
+        lambda c, s: torch.tensor(pareto_front(c, s)),
+        lambda c, s: tuple(sorted(pareto_front(c, s), key=lambda i: (s[i], -i))),
+    ],
+    "my_network": [
+        _Net,
+        lambda n: my_network(n).eval(),
+        _pixels_alone,
+        _zero_at_first,
+        _also_in_a_list,
+        _ends_in(lambda x: x.log_softmax(1)),
+        _net(lambda net, x: _scored(net, x - 0.5)),
+        lambda n: nn.Sequential(_Net(n), nn.Dropout2d()),
+    ],
+    "shared_sequences": [
+        lambda train, val: torch.tensor([_sequence(v) in map(_sequence, train) for v in val]).float().mean(),
+        lambda train, val: [shared_sequences(train, val)],
+        _shared(lambda name: name.rpartition("_")[0]),
+    ],
+    "class_weights": [
+        _as_median_frequencies,
+        _balanced(),
+        lambda m, n: class_weights(m, n).numpy(),
+        public.class_weights,
+    ],
+    "to_streets": [
+        lambda m: m.clone().apply_(lambda k: _TABLE.get(k, 255)),
+        lambda m: _looked_up(255)[m],
+        _compared_with_the_mask,
     ],
 }  # fmt: skip
 
@@ -1019,9 +1523,16 @@ def test_an_answer_that_raises_does_not_stop_the_notebook(name, capsys):
     assert "your code raised KeyError: 'typo'" in capsys.readouterr().out
 
 
+def test_a_type_error_that_lists_did_not_cause_is_not_blamed_on_lists(capsys):
+    check("paired_interval", lambda scores, others: paired_interval(scores))
+    assert "your code raised TypeError" in capsys.readouterr().out
+
+
 def test_an_error_that_void_did_not_cause_is_not_blamed_on_void(capsys):
     check("one_hot", lambda mask, n: torch.zeros(3) + torch.zeros(4))
-    assert "your code raised RuntimeError" in capsys.readouterr().out
+    check("class_weights", lambda masks, n: torch.zeros(3) + torch.zeros(4))
+    check("to_streets", lambda mask: torch.zeros(3) + torch.zeros(4))
+    assert capsys.readouterr().out.count("your code raised RuntimeError") == 3
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -1040,7 +1551,16 @@ def test_the_printed_solution_is_the_tested_code(name, capsys):
     solution(name)
     source = capsys.readouterr().out
     assert source.startswith("def ")
-    scope = {"np": np, "torch": torch, "F": F, "nn": nn}
+    scope = {
+        "np": np,
+        "torch": torch,
+        "F": F,
+        "nn": nn,
+        "stats": stats,
+        "CAMVID": CAMVID,
+        "STREETS": STREETS,
+        "CAMVID_AS_STREETS": public.CAMVID_AS_STREETS,
+    }
     exec(source, scope)
     check(name, scope[EXERCISES[name].solve.__name__])
     assert capsys.readouterr().out.startswith(f"{name}: right.")
@@ -1118,3 +1638,71 @@ def test_between_two_differences_sigma_has_a_formula():
     sigma = choose_srgb(np.array([10.0]), np.array([40.0]), np.arange(1, 60, 0.1))
     assert sigma == pytest.approx(math.sqrt((40**2 - 10**2) / (4 * math.log(40 / 10))), abs=0.05)
     assert f"{sigma:.1f}" == "16.4"
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_the_paired_interval_is_the_one_of_the_studies(n):
+    scores, others = np.random.default_rng(n).normal(0.6, 0.1, (2, n)).tolist()
+    assert paired_interval(scores, others) == pytest.approx(runs.verdict(scores, others)[:2])
+
+
+def test_the_paired_interval_holds_the_true_difference_in_95_of_100_studies():
+    generator = np.random.default_rng(0)
+    luck = generator.normal(0, 0.3, (4000, 1, 3))
+    scores, others = (luck + generator.normal(0, 0.1, (4000, 2, 3))).transpose(1, 0, 2) + 0.5
+    intervals = [paired_interval(*pair) for pair in zip(scores + 0.02, others, strict=True)]
+    held = np.mean([abs(mean - 0.02) <= half for mean, half in intervals])
+    assert held == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors
+
+
+def test_the_pareto_front_of_random_points():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        costs, scores = generator.integers(1, 6, (2, 9)).tolist()
+        front = pareto_front(costs, scores)
+        assert sorted(front) == sorted(_by_array(costs, scores))
+        along = [(costs[i], scores[i]) for i in front]
+        for (cost, score), (dearer, better) in pairwise(along):
+            assert (dearer, better) == (cost, score) or (dearer > cost and better > score)
+
+
+@pytest.mark.parametrize("name", ["colour", "fcn32s", "unet", "stack_aspp"])
+def test_networks_of_the_course_pass_as_ones_own(name, capsys):
+    check("my_network", lambda num_classes: models.build(name, num_classes))
+    line = capsys.readouterr().out
+    count = models.count_parameters(models.build(name, 3))
+    assert line.startswith(f"my_network: right. {count:,} parameters for 3 classes.")
+    assert ("single pixels only" in line) == (name == "colour")
+
+
+def test_logits_that_start_at_zero_are_not_said_to_see_single_pixels(capsys):
+    check("my_network", _zero_at_first)
+    assert "single pixels" not in capsys.readouterr().out
+
+
+def test_the_check_of_a_network_leaves_the_random_numbers_as_they_were():
+    state = torch.get_rng_state()
+    check("my_network", _Net)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def _random_masks(num_classes, *shape):
+    masks = torch.from_numpy(np.random.default_rng(0).integers(0, num_classes + 1, shape))
+    return torch.where(masks == num_classes, 255, masks)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5, 12])
+def test_the_class_weights_are_those_of_the_helpers(num_classes):
+    masks = _random_masks(num_classes, 3, 2, 3)
+    weights = class_weights(masks, num_classes)
+    assert torch.equal(weights > 0, torch.isin(torch.arange(num_classes), masks))
+    torch.testing.assert_close(weights, public.class_weights(masks, num_classes))
+
+
+def test_to_streets_does_what_the_helpers_do_to_a_data_set():
+    masks = _random_masks(len(CAMVID), 2, 8, 9)
+    images, labels = np.zeros((2, 3, 8, 9), np.uint8), masks.to(torch.uint8).numpy()
+    camvid = SegmentationDataset("camvid", "val", CAMVID, images, labels)
+    streets = public.as_streets(camvid)
+    for mask, (_, want) in zip(masks, streets, strict=True):
+        assert torch.equal(to_streets(mask), want)

@@ -13,6 +13,8 @@ from helpers.exercises import (  # they register themselves
     nb05,
     nb06,
     nb07,
+    nb08,
+    nb09,
 )
 from helpers.exercises.core import EXERCISES, check, hint, solution
 
@@ -28,5 +30,7 @@ __all__ = [
     "nb05",
     "nb06",
     "nb07",
+    "nb08",
+    "nb09",
     "solution",
 ]
