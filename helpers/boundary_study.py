@@ -239,12 +239,14 @@ def score_run(name: str, dataset: str, seed: int, params: crf.Params | None) -> 
     data = datasets.load(dataset, split, size=recipe.size)
     full = datasets.load(dataset, split, size=SCORED_SIZE.get(dataset, recipe.size))
     images, _ = datasets.as_tensors(data)
-    predictions = {"": enlarged_masks(checkpoint.model, images, full.size)}
     if params:
-        probabilities = training.predict_logits(checkpoint.model, images).softmax(1)
-        predictions["crf_"] = crf.refine_many(
-            images, probabilities, params, crf_study.ITERATIONS, labels=True, progress=False
+        logits = training.predict_logits(checkpoint.model, images)
+        refined = crf.refine_many(
+            images, logits.softmax(1), params, crf_study.ITERATIONS, labels=True, progress=False
         )
+        predictions = {"": logits.argmax(1), "crf_": refined}
+    else:
+        predictions = {"": enlarged_masks(checkpoint.model, images, full.size)}
     fixed = {
         "made_by": made_by(recipe, params),
         "parameters": models.count_parameters(checkpoint.model),

@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(table.to_string(index=False))
     if options.only in (None, "networks"):
         for name, seeds in NETWORKS.items():
-            rows = boundary_study.run("camvid", range(seeds), [name], workers=options.workers)
+            boundary_study.run("camvid", range(seeds), [name], workers=options.workers)
         rows = boundary_study.read("camvid")
         print(rows[rows["group"] == "all"][["name", "seed", "miou", "boundary_f1"]].to_string())
     if options.only in (None, "transfer"):
