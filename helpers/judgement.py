@@ -183,8 +183,8 @@ def _scatter(axis: Axes, numbers: Sequence[Answer], title: str) -> str:
     axis.set(title=title, xlabel="result, share of range", ylabel="guess, share of range",
              xlim=limits, ylim=limits, box_aspect=1)  # fmt: skip
     axis.axline((0, 0), slope=1, color="grey", linewidth=1)
-    axis.text(0.03, 0.97, "too high", color="grey", va="top", transform=axis.transAxes)
-    axis.text(0.97, 0.03, "too low", color="grey", ha="right", transform=axis.transAxes)
+    axis.text(0.03, 0.97, "too high", color="#555555", va="top", transform=axis.transAxes)
+    axis.text(0.97, 0.03, "too low", color="#555555", ha="right", transform=axis.transAxes)
     for name, group in by_notebook(numbers).items():
         guesses, results = zip(*map(shares, group), strict=True)
         marker, color = MARKERS[int(name) % len(MARKERS)], f"C{int(name) % 7}"

@@ -48,7 +48,7 @@ from helpers import (
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDING = 2e-3  # of scores, between processors
 GROUPS = ["all", *(f"group {i}" for i in range(1, 6))]
-SEEDS = range(3)  # that every network must have in the kept table; it may hold more of some
+SEEDS = range(5)  # that every network must have in the kept table; it may hold more of some
 
 
 # the table that is kept in data/study
