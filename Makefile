@@ -8,7 +8,7 @@ NOTEBOOK ?=
 SEEDS ?= 5
 WORKERS ?= 2
 
-.PHONY: lab test run commit train ladder crf study camvid-study overview camvid bench lint clean help
+.PHONY: lab test run commit train ladder crf study camvid-study overview camvid costs site slides student bench lint clean help
 
 help:
 	@echo "make lab     open the course in JupyterLab"
@@ -21,6 +21,10 @@ help:
 	@echo "make study   train every network of the ladder with SEEDS seeds (5), and score them all"
 	@echo "make camvid-study  what notebook 09 reports on real frames (needs them)"
 	@echo "make camvid  download the real street photographs (about 180 MB)"
+	@echo "make costs   measure what one student costs a server, notebook by notebook"
+	@echo "make site    build the site of the course, with its slides, into _build/site"
+	@echo "make slides  build the slides of every notebook into _build/slides"
+	@echo "make student  copy the course for a class, without solutions, and for its teacher, with them"
 	@echo "make bench   compare scores, scenes, the CRF and networks with those of peers"
 
 lab: $(VENV)/.lab
@@ -59,6 +63,18 @@ overview: $(VENV)/.lab
 camvid: $(VENV)/.lab
 	$(RUN) -m helpers.camvid
 
+costs: $(VENV)/.lab
+	$(RUN) -m helpers.costs
+
+site: $(VENV)/.site
+	$(RUN) -m helpers.site
+
+slides: $(VENV)/.site
+	$(RUN) -m helpers.slides
+
+student: $(VENV)/.lab
+	$(RUN) -m helpers.student
+
 bench: $(VENV)/.bench
 	$(RUN) -m benchmarks.bench_metrics
 	$(RUN) -m benchmarks.bench_scenes
@@ -81,9 +97,13 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.lab
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test,site]"
+	touch $@
+
+$(VENV)/.site: $(VENV)/.lab
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[site]"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test,bench]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[test,site,bench]"
 	touch $@

@@ -113,7 +113,10 @@ def check_disk(folder: Path | None = None) -> Finding:
 def check_writable(folder: Path | None = None) -> Finding:
     folder = folder or _cache_folder()
     writable = os.access(_existing(folder), os.W_OK)
-    mend = "nothing is lost, but scenes are rendered anew each time: set PIXELWISE_CACHE to a folder of yours"
+    mend = (
+        "on a server that many share it should be; elsewhere set PIXELWISE_CACHE to a folder of "
+        "yours, else scenes that are not in it are rendered anew each time"
+    )
     return Finding(
         "cache folder", writable, "writable" if writable else "read-only", mend, needed=False
     )

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from helpers import datasets, distributed, models, public, training
-from helpers.files import replacing
+from helpers.files import DATA, own, replacing
 
-SHIPPED = Path(__file__).resolve().parent.parent / "data" / "weights"
+SHIPPED = DATA / "weights"
 LOCAL = SHIPPED / "local"
-"""What this machine trained for itself, git-ignored."""
+"""What this machine trained for itself, git-ignored; see `files.own` for a read-only course."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,11 @@ def load_or_train(
 ) -> Checkpoint:
     """The network `name`: from a file whose stored recipe equals the table's, else trained now.
 
-    Files are looked for in `data/weights` and `data/weights/local`; a file made by another recipe,
-    or from other data, is never loaded. What is trained is saved to `folder` (default:
-    `data/weights/local`), whole or not at all, in half precision; the network returned is rounded
-    alike, so that its first use and every later one give the same numbers.
+    Files are looked for in `data/weights`, `data/weights/local` and, in a read-only course,
+    `~/.pixelwise/weights/local`; a file made by another recipe, or from other data, is never
+    loaded. What is trained is saved to `folder` (default: the last of these), whole or not at all,
+    in half precision; the network returned is rounded alike, so that its first use and every later
+    one give the same numbers.
     ``PIXELWISE_RETRAIN=1`` trains even where a file fits. Within `helpers.distributed.group` all
     processes train and return the network, and one of them saves it.
 
@@ -124,19 +125,19 @@ def load_or_train(
     """
     recipe = recipe_for(name, dataset, seed)
     retrain = os.environ.get("PIXELWISE_RETRAIN") == "1"
-    for place in () if retrain else (SHIPPED, LOCAL):
+    for place in () if retrain else (SHIPPED, LOCAL, own(LOCAL)):
         found = _read(place / _file_name(name, recipe), recipe)
         if found is not None:
             return Checkpoint(*found, trained_now=False)
     weights, seconds = _train(recipe, name, progress)
-    path = (folder or LOCAL) / _file_name(name, recipe)
+    path = (folder or own(LOCAL)) / _file_name(name, recipe)
     try:
         if distributed.rank() == 0:
             _save(weights, recipe, seconds, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if folder is not None:
             raise
-        # A course on a read-only share still works; it only has to train again next time.
+        # Where nothing can be written the course still works; it only has to train again next time.
         print(f"{name} is trained, but could not be kept: {error}")
     return Checkpoint(_with_weights(recipe, weights), recipe, seconds, trained_now=True)
 

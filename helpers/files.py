@@ -1,4 +1,8 @@
-"""Writing files so that nobody ever reads half of one, and nobody's lines are lost."""
+"""Writing files so that nobody ever reads half of one, and nobody's lines are lost.
+
+What is written into the course's ``data`` while somebody learns goes through `own`: many users may
+share one read-only course.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+
+
+def own(path: Path) -> Path:
+    """Where this user writes `path`: there, or under ``~/.pixelwise`` in a course that is read-only.
+
+    The folder ``~/.pixelwise`` is then laid out as ``data``. Paths elsewhere stay as they are.
+    """
+    if not path.is_relative_to(DATA):
+        return path
+    folder = next(place for place in (path, *path.parents) if place.is_dir())
+    if os.access(folder, os.W_OK):
+        return path
+    return Path.home() / ".pixelwise" / path.relative_to(DATA)
 
 
 @contextmanager

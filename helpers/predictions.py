@@ -1,7 +1,8 @@
 """Guess first, look afterwards: a learner's guesses are recorded, then compared with the result.
 
 Guesses live in one JSON file that git ignores, so that the closing notebook can show how a learner's
-judgement has grown. ``PIXELWISE_PREDICTIONS`` names another file.
+judgement has grown: ``data/predictions.json``, in a read-only course ``~/.pixelwise/predictions.json``.
+``PIXELWISE_PREDICTIONS`` names another file.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.files import replacing
+from helpers.files import DATA, own, replacing
 
-DEFAULT_FILE = Path(__file__).resolve().parent.parent / "data" / "predictions.json"
+DEFAULT_FILE = DATA / "predictions.json"
 
 
 def predict(
@@ -123,7 +124,7 @@ def answered() -> tuple[list[Answer], int]:
 
 
 def _file() -> Path:
-    return Path(os.environ.get("PIXELWISE_PREDICTIONS") or DEFAULT_FILE)
+    return Path(os.environ.get("PIXELWISE_PREDICTIONS") or own(DEFAULT_FILE))
 
 
 def _is_amount(value: object) -> bool:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -128,11 +129,13 @@ def execute(
     path: Path,
     dataset: str = DEFAULT_DATASET,
     on_cell: Callable[[int, int], None] = lambda number, count: None,
+    watch: Callable[[int], AbstractContextManager] = nullcontext,
 ) -> NotebookNode:
     """The notebook at ``path``, executed in its own folder and made stable; the file stays as is.
 
-    ``on_cell(number, count)`` is called before each cell. Raises ``NotebookFailedError`` with
-    the failing cell's source and error, or with the rules that the outputs break.
+    ``on_cell(number, count)`` is called before each cell; ``watch``, given the process id of the
+    kernel, is a context around all of them. Raises ``NotebookFailedError`` with the failing cell's
+    source and error, or with the rules that the outputs break.
     """
     nb = read(path)
     client = HeadlessClient(
@@ -147,7 +150,7 @@ def execute(
     )
     with tempfile.TemporaryDirectory() as scratch:
         environment = {**os.environ, **kernel_environment(Path(scratch), dataset)}
-        with client.setup_kernel(env=environment):
+        with client.setup_kernel(env=environment), watch(client.km.provisioner.pid):
             for index, cell in enumerate(nb.cells):
                 on_cell(index + 1, len(nb.cells))
                 try:
@@ -207,6 +210,19 @@ def run(paths: list[Path], output: Path, dataset: str = DEFAULT_DATASET) -> bool
     return not failures
 
 
+def find(folder: Path, only: str | None = None) -> list[Path]:
+    """The notebooks in ``folder``, or the one with the number, name or file name ``only``.
+
+    Raises ``ValueError`` where there is none, with the names of those that there are.
+    """
+    notebooks = sorted(folder.glob("*.ipynb"))
+    paths = [p for p in notebooks if only in (None, p.stem, p.name, p.stem.split("_")[0])]
+    if not paths:
+        names = ", ".join(path.stem for path in notebooks) or "none"
+        raise ValueError(f"no notebook {only or ''} in {folder}; there are: {names}")
+    return paths
+
+
 def main(arguments: list[str] | None = None, folder: Path = ROOT / "notebooks") -> int:
     """Command line. Returns 0 if every notebook ran, 1 if one failed; bad usage exits with 2."""
     parser = argparse.ArgumentParser(prog="python -m helpers.run_notebooks", description=__doc__)
@@ -216,11 +232,10 @@ def main(arguments: list[str] | None = None, folder: Path = ROOT / "notebooks") 
     parser.add_argument("--commit", action="store_true", help="replace the notebooks themselves")
     options = parser.parse_args(arguments)
 
-    notebooks = sorted(folder.glob("*.ipynb"))
-    paths = [p for p in notebooks if options.only in (None, p.stem, p.name, p.stem.split("_")[0])]
-    if not paths:
-        names = ", ".join(path.stem for path in notebooks) or "none"
-        parser.error(f"no notebook {options.only or ''} in {folder}; there are: {names}")
+    try:
+        paths = find(folder, options.only)
+    except ValueError as error:
+        parser.error(str(error))
     if options.commit and options.dataset != DEFAULT_DATASET:
         parser.error(f"--commit keeps {DEFAULT_DATASET} results only, got {options.dataset}")
     if not options.commit and options.output.resolve() == folder.resolve():

@@ -12,10 +12,10 @@ from scipy import stats
 from torch import nn
 
 from helpers import checkpoints, datasets, models, training
-from helpers.files import locked, replacing
+from helpers.files import DATA, locked, own, replacing
 from helpers.metrics import SegmentationScores
 
-STUDY = Path(__file__).resolve().parent.parent / "data" / "study"
+STUDY = DATA / "study"
 """What takes too long for a notebook is kept here."""
 
 
@@ -59,20 +59,25 @@ def summary(scores: SegmentationScores, classes) -> dict:
 def kept(file: Path, key: str, made_by: dict, make: Callable[[], dict]) -> dict:
     """The row `key` of the JSON `file`; made now, and written at once, where `made_by` differs.
 
-    Where the file cannot be written, a line says so and the row is made again next time.
+    In a read-only course it is written to the user's `files.own` file, which is read as well. Where
+    that fails, a line says so and the row is made again next time.
     """
 
-    def rows() -> dict[str, dict]:
-        return json.loads(file.read_text()) if file.exists() else {}
+    def rows(place: Path) -> dict[str, dict]:
+        return json.loads(place.read_text()) if place.exists() else {}
 
-    found = rows().get(key, {})
-    if found.get("made_by") != made_by:
-        found = {"made_by": made_by} | make()
-        try:  # rows are read again: another process may have written some in the meantime
-            with locked(file), replacing(file) as temporary:
-                temporary.write_text(as_json(dict(sorted((rows() | {key: found}).items()))) + "\n")
-        except OSError as error:
-            print(f"{key} could not be kept: {error}")
+    mine = own(file)
+    for place in (file, mine):
+        found = rows(place).get(key, {})
+        if found.get("made_by") == made_by:
+            return found
+    found = {"made_by": made_by} | make()
+    try:  # rows are read again: another process may have written some in the meantime
+        with locked(mine), replacing(mine) as temporary:
+            text = as_json(dict(sorted((rows(mine) | {key: found}).items())))
+            temporary.write_text(text + "\n")
+    except OSError as error:
+        print(f"{key} could not be kept: {error}")
     return found
 
 

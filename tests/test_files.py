@@ -1,4 +1,5 @@
-"""Files are written whole or not at all, and by one process at a time where they are added to."""
+"""Files are written whole or not at all, by one process at a time where they are added to, and where
+their user may write."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from pathlib import Path
 import filelock
 import pytest
 
-from helpers.files import locked, replacing
+from helpers import files
+from helpers.files import locked, own, replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
@@ -62,3 +64,36 @@ def test_two_that_write_one_file_do_not_meet(tmp_path):
         assert not file.exists(), "nobody reads what is not whole"
     assert file.read_text() == "one"
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """The ``data`` of a course, a home folder beside it, and what may not be written."""
+    data, forbidden = tmp_path / "course" / "data", []
+    data.mkdir(parents=True)
+    monkeypatch.setattr(files, "DATA", data)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.setattr(files.os, "access", lambda folder, _: folder not in forbidden)
+    return data, forbidden
+
+
+@pytest.mark.parametrize("name", ["predictions.json", "weights/local", "study/runs.json"])
+def test_in_a_read_only_course_the_home_folder_stands_in(course, tmp_path, name):
+    data, forbidden = course
+    assert own(data / name) == data / name
+    forbidden.append(data)  # the folders below are not there: the one above decides
+    assert own(data / name) == tmp_path / "home" / ".pixelwise" / name
+
+
+def test_a_folder_that_may_be_written_in_a_course_that_may_not_is_used(course):
+    data, forbidden = course
+    forbidden += [data, data / "weights"]
+    (data / "weights" / "local").mkdir(parents=True)
+    assert own(data / "weights" / "local") == data / "weights" / "local"
+
+
+def test_files_outside_the_course_stay_where_they_are(course, tmp_path):
+    _, forbidden = course
+    forbidden.append(tmp_path)
+    assert own(tmp_path / "elsewhere.json") == tmp_path / "elsewhere.json"
