@@ -4,33 +4,12 @@ In a notebook: ``check("iou", my_iou)``, ``hint("iou")`` (again for the next hin
 ``solution("iou")``. Nothing here stops a notebook: an untouched stub gets a friendly line.
 """
 
-from helpers.exercises import (  # they register themselves
-    nb00,
-    nb01,
-    nb02,
-    nb03,
-    nb04,
-    nb05,
-    nb06,
-    nb07,
-    nb08,
-    nb09,
-)
-from helpers.exercises.core import EXERCISES, check, hint, solution
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "EXERCISES",
-    "check",
-    "hint",
-    "nb00",
-    "nb01",
-    "nb02",
-    "nb03",
-    "nb04",
-    "nb05",
-    "nb06",
-    "nb07",
-    "nb08",
-    "nb09",
-    "solution",
-]
+from helpers.exercises.core import EXERCISES, check, grade, hint, solution
+
+__all__ = ["EXERCISES", "check", "grade", "hint", "solution"]
+
+for module in iter_modules(__path__, f"{__name__}."):
+    import_module(module.name)  # exercises register themselves

@@ -18,11 +18,15 @@ class NotTried(Exception):
 
 @dataclass
 class Exercise:
-    """One exercise. ``verify`` raises `Mistake`, or returns a line on why the answer is right."""
+    """One exercise. ``verify`` raises `Mistake`, or returns a line on why the answer is right.
+
+    There are three hints and a solution, ``solve``; in a copy for students (`helpers.student`)
+    fewer hints may be left, and ``solve`` is None.
+    """
 
     name: str
-    hints: tuple[str, str, str]
-    solve: Callable
+    hints: tuple[str, ...]
+    solve: Callable | None
     verify: Callable[[Callable], str]
     hints_given: int = field(default=0, compare=False)
 
@@ -30,7 +34,7 @@ class Exercise:
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(name: str, hints: tuple[str, str, str], solve: Callable) -> Callable:
+def exercise(name: str, hints: tuple[str, ...], solve: Callable | None) -> Callable:
     """Register the decorated function as the check of exercise `name`."""
 
     def register(verify: Callable[[Callable], str]) -> Callable:
@@ -42,37 +46,38 @@ def exercise(name: str, hints: tuple[str, str, str], solve: Callable) -> Callabl
 
 def check(name: str, answer: Callable) -> None:
     """Test `answer` and print one line on the outcome."""
-    task = _find(name)
-    try:
-        if answer is None or answer is ...:
-            raise NotTried
-        praise = task.verify(answer)
-    except NotTried:
-        print(
-            f"{name}: not tried yet (your function returned nothing). Fill in the stub, end it with "
-            f"return, and run this cell again; or ask hint({name!r})."
-        )
-    except Mistake as mistake:
-        print(f"{name}: not yet. {mistake}")
-    except Exception as error:
-        # The learner's own code may raise anything; the class must go on.
-        print(f"{name}: your code raised {type(error).__name__}: {error}")
-    else:
-        print(f"{name}: right. {praise}")
+    print(_outcome(name, answer)[1])
+
+
+def grade(name: str, answer: Callable) -> None:
+    """As `check`, but ``AssertionError`` with that line unless `answer` is right: for graded cells."""
+    right, line = _outcome(name, answer)
+    if not right:
+        raise AssertionError(line)
+    print(line)
 
 
 def hint(name: str) -> None:
-    """Print the next of the three hints; after them the last again, with the way to a solution."""
+    """Print the next of the hints; after them the last again, with the way to a solution."""
     task = _find(name)
-    level = min(task.hints_given, 2)
-    more = f" solution({name!r}) prints an answer." if task.hints_given > 2 else ""
+    count = len(task.hints)
+    if not count:
+        print(f"{name}: this copy has no hints. Ask your teacher.")
+        return
+    level = min(task.hints_given, count - 1)
+    done = task.hints_given >= count
+    more = f" solution({name!r}) prints an answer." if done and task.solve else ""
     task.hints_given += 1
-    print(f"Hint {level + 1} of 3: {task.hints[level]}{more}")
+    print(f"Hint {level + 1} of {count}: {task.hints[level]}{more}")
 
 
 def solution(name: str) -> None:
     """Print the code of a solution; the tests run the same code."""
-    print(inspect.getsource(_find(name).solve).rstrip())
+    solve = _find(name).solve
+    if solve is None:
+        print(f"{name}: this copy has no solutions. Ask your teacher, who has them.")
+    else:
+        print(inspect.getsource(solve).rstrip())
 
 
 def run(answer: Callable, *arguments: Any) -> Any:
@@ -81,6 +86,28 @@ def run(answer: Callable, *arguments: Any) -> Any:
     if result is None or result is ...:
         raise NotTried
     return result
+
+
+def _outcome(name: str, answer: Callable) -> tuple[bool, str]:
+    """Whether `answer` is right, and one line on it."""
+    task = _find(name)
+    try:
+        if answer is None or answer is ...:
+            raise NotTried
+        praise = task.verify(answer)
+    except NotTried:
+        line = (
+            "not tried yet (your function returned nothing). Fill in the stub, end it with "
+            f"return, and run this cell again; or ask hint({name!r})."
+        )
+    except Mistake as mistake:
+        line = f"not yet. {mistake}"
+    except Exception as error:
+        # The learner's own code may raise anything; the class must go on.
+        line = f"your code raised {type(error).__name__}: {error}"
+    else:
+        return True, f"{name}: right. {praise}"
+    return False, f"{name}: {line}"
 
 
 def _find(name: str) -> Exercise:
