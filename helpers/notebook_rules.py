@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_MEGABYTES = 1.5
 MAX_CODE_LINES = 35
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.pixelwise.widget+json"
+"""In a saved output, beside the picture: what a page without a kernel needs to run the widget."""
 
 Rule = Callable[[NotebookNode, Path], Iterator[str]]
 

@@ -26,7 +26,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PageTimeout
 
+from helpers import static_widgets
 from helpers.run_notebooks import kernel_environment
+from helpers.widgets.shared import Still, as_json
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
@@ -37,22 +39,6 @@ QUIET = {
         "doNotDisturbMode": True,
     }
 }
-FAKE_MODEL = """async ([esm, css, state]) => {
-  document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
-  const revive = (v) => v?.base64 !== undefined
-    ? new DataView(Uint8Array.from(atob(v.base64), (c) => c.charCodeAt(0)).buffer)
-    : Array.isArray(v) ? v.map(revive) : v;
-  for (const key in state) state[key] = revive(state[key]);
-  const listeners = {};
-  window.model = {
-    get: (key) => state[key],
-    set: (key, value) => { state[key] = value; (listeners[`change:${key}`] ?? []).forEach((f) => f()); },
-    save_changes: () => {},
-    on: (event, f) => (listeners[event] ??= []).push(f),
-  };
-  const url = URL.createObjectURL(new Blob([esm], { type: "text/javascript" }));
-  await (await import(url)).default.render({ model: window.model, el: document.body });
-}"""
 
 
 def poll(question: Callable[[], object], seconds: float, what: str) -> object:
@@ -79,8 +65,13 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def lab(folder: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
-    """JupyterLab on ``folder``: yields its address. Settings lie in ``folder/.settings``."""
+def lab(
+    folder: Path, theme: str = "JupyterLab Light", front_end: str = "jupyterlab"
+) -> Iterator[str]:
+    """JupyterLab, or another front end ("notebook"), on ``folder``: yields its address.
+
+    Settings lie in ``folder/.settings``.
+    """
     settings = folder / ".settings"
     overrides = settings / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +83,8 @@ def lab(folder: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
         port = probe.getsockname()[1]
     places = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
     places += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command = [sys.executable, "-m", front_end, "--no-browser", "--allow-root"]
+    command += ["--expose-app-in-browser"]  # for `change_theme`
     command += ["--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
     command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
     with (folder / "server.log").open("w") as log:
@@ -104,7 +96,7 @@ def lab(folder: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        poll(lambda: ask(f"{address}/api/status"), 120, f"JupyterLab (see {log.name})")
+        poll(lambda: ask(f"{address}/api/status"), 120, f"{front_end} (see {log.name})")
         yield address
     finally:
         server.terminate()
@@ -127,13 +119,14 @@ def write_notebook(path: Path, *cells: str) -> None:
     nbformat.write(book, path)
 
 
-def run_all(page: Page, address: str, name: str, seconds: float) -> None:
+def run_all(page: Page, address: str, name: str, seconds: float, folder: str = "lab/tree") -> None:
     """Open the notebook ``name`` and run every cell; fails when one stops the run.
 
+    ``folder`` is where the front end shows notebooks: Notebook 7 does in "notebooks".
     The menu does nothing until the kernel is connected, and sometimes nothing even then
     (2 of 14 times): so the server is asked first, and the click repeated until a prompt moves.
     """
-    page.goto(f"{address}/lab/tree/{name}?reset")
+    page.goto(f"{address}/{folder}/{name}?reset")
 
     def idle() -> bool:
         kernels = [s["kernel"] for s in ask(f"{address}/api/sessions") or [] if s["path"] == name]
@@ -162,19 +155,40 @@ def run_all(page: Page, address: str, name: str, seconds: float) -> None:
     poll(finished, seconds, f"{name} run to its end")
 
 
+def change_theme(page: Page, theme: str) -> None:
+    """Switch JupyterLab or Notebook in `page` to a theme, such as "JupyterLab Dark"."""
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+
+
 def strangers(page: Page) -> list[str]:
     """A list that fills with every address the page asks for beyond this machine."""
     asked: list[str] = []
-    near = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")
+    near = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:", "file:")
     page.on("request", lambda r: None if r.url.startswith(near) else asked.append(r.url))
     return asked
 
 
-def bare_page(browser: Browser, widget: object) -> Page:
-    """A page with nothing but the JavaScript of an anywidget and its state: no kernel, no Lab."""
-    state = {key: value for key, value in widget.get_state().items() if not key.startswith("_")}
+def bare_page(browser: Browser, widget: Still) -> Page:
+    """A page with nothing but a widget, as the site has it: no kernel, no Lab, `model` at hand."""
+    state = as_json(widget.own_state())
+    name = type(widget).__module__.rpartition(".")[2]
     page = browser.new_page()
-    page.evaluate(FAKE_MODEL, [widget._esm, widget._css, encode(state)])
+    page.set_content(
+        '<div class="pixelwise-widget"><script type="application/json"></script></div>'
+    )
+    page.add_style_tag(content=str(widget._css))
+    page.evaluate(
+        "told => { document.querySelector('script').textContent = told; window.pixelwise = {}; }",
+        json.dumps({"widget": name, "state": state}),
+    )
+    for script in (
+        static_widgets.define(name, str(widget._esm)),
+        static_widgets.HOST.read_text("utf-8"),
+    ):
+        page.add_script_tag(content=script)
+    page.evaluate("pixelwise.start()")
+    page.evaluate("window.model = document.querySelector('.pixelwise-widget').model; null")
     return page
 
 
@@ -206,14 +220,3 @@ def colors(canvas: Locator, height: int, width: int) -> np.ndarray:
     }"""
     shown = base64.b64decode(canvas.evaluate(sample, width))
     return np.frombuffer(shown, np.uint8).reshape(height, width, 3)
-
-
-def encode(value: object) -> object:
-    """State as JSON: bytes become ``{"base64": text}``."""
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    if isinstance(value, list):
-        return [encode(item) for item in value]
-    if isinstance(value, dict):
-        return {key: encode(item) for key, item in value.items()}
-    return value

@@ -20,10 +20,8 @@ from browser import (
     strangers,
     write_notebook,
 )
-from test_plots import DEFICIENCIES
-from test_plots import test_colours_stay_apart_for_colour_blind_eyes as check_colours
 
-from helpers.classes import STREETS, ClassSet
+from helpers.classes import STREETS
 from helpers.models.deeplab import DeepLab
 from helpers.widgets.branch_explorer import NOTE, BranchExplorer, masks_without_branches
 
@@ -253,12 +251,6 @@ def test_a_branch_has_the_same_mark_beside_its_switch(alone):
         "all => all.map((p) => [p.getAttribute('d'), p.getAttribute('stroke')])"
     )
     assert len({shape for shape, _ in shapes}) == len({ink for _, ink in shapes}) == 5
-
-
-@pytest.mark.parametrize("kind", DEFICIENCIES)
-def test_marks_stay_apart_for_colour_blind_eyes(kind):
-    assert len(INKS) == 7  # six places among the branches, and image pooling
-    check_colours(ClassSet(tuple(map(str, range(7))), tuple(INKS)), kind)
 
 
 def test_every_control_has_a_name_and_what_a_branch_adds_is_told(alone):

@@ -154,7 +154,7 @@ async function probe({ form, boxes, panels, photos, scale, layer, number, get, s
       return bar;
     }));
     table.replaceChildren(table.caption,
-      make("tr", {}, head(""), head(""), head("all"), head("chosen")),
+      make("tr", {}, make("td", {}), make("td", {}), head("all"), head("chosen")),
       ...classes.map(([label, name]) => {
         const values = [every, chosen].map((choice) => probability(choice, label));
         return make("tr", {}, make("th", { textContent: name, scope: "row" }), bars(values),

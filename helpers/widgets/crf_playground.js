@@ -111,7 +111,7 @@ async function render({ model, el }) {
     return slider;
   });
   form.onsubmit = (event) => event.preventDefault();
-  form.onkeydown = (event) => event.stopPropagation(); // or letters run commands of JupyterLab
+  keepKeys(form);
   form.oninput = ({ target }) => {
     if (target.name === "source") // a tuned setting follows the network
       set({ source: target.value, ...(isTuned() && { setting: tuned[target.value] }) });
@@ -131,7 +131,8 @@ async function render({ model, el }) {
   const colors = new Uint32Array(256), paints = [0, ...changes.map(([, hex]) => pack(hex))];
   for (const [label, , hex] of legend) colors[label] = pack(hex);
 
-  function draw({ pen }, index, paint, dark) { // `paint` gives the colour of a pixel, and whether to hatch it
+  // `paint` gives the colour of a pixel, and whether to hatch it; `labels`, if any, get an outline.
+  function draw({ pen }, index, paint, dark, labels) {
     const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
     const hatch = new Path2D();
     for (let p = 0; p < size; p++) {
@@ -145,6 +146,10 @@ async function render({ model, el }) {
     compose(pen, photos[index], small, OPACITY, dark);
     pen.lineWidth = 0.24 * scale;
     pen.stroke(hatch);
+    if (labels) {
+      pen.lineWidth = 1;
+      pen.stroke(outline(labels, width, scale, 0.5));
+    }
   }
 
   const read = async ([source, index, setting, masks, energies, scores]) =>
@@ -222,8 +227,8 @@ async function render({ model, el }) {
       ? (p) => (truth[p] !== VOID && mask[p] !== truth[p] ? [WRONG, true] : [0, false])
       : (p) => [colors[mask[p]], false]);
     describe(shown);
-    draw(panels[0], shown.index, painted(before), errors);
-    draw(panels[1], shown.index, painted(after), errors);
+    for (const [k, mask] of [before, after].entries())
+      draw(panels[k], shown.index, painted(mask), errors, errors ? null : mask);
     draw(panels[2], shown.index, (p) => [paints[kinds[p]], kinds[p] === SPOILT], true);
     form.result = shown;
   }

@@ -48,7 +48,7 @@ async function render({ model, el }) {
     return make("label", {}, box, swatch, box.value);
   }));
   form.onsubmit = (event) => event.preventDefault();
-  form.onkeydown = (event) => event.stopPropagation(); // or letters run commands of JupyterLab
+  keepKeys(form);
   form.oninput = ({ target }) => {
     if (target.name === "class") set("hidden", boxes.filter((b) => !b.checked).map((b) => b.value));
     else set(target.name, target.type === "range" ? target.valueAsNumber : target.value);
@@ -121,11 +121,12 @@ async function render({ model, el }) {
       slider.ariaValueText = name === "index" ? `${get(name)} (0 to ${count - 1})` : percent;
       slider.parentNode.querySelector("b").textContent = slider.ariaValueText;
     }
-    const cells = (tag, texts) => texts.map((textContent) => make(tag, { textContent }));
+    const cells = (texts) => texts.map((textContent) => make("td", { textContent }));
+    const head = (textContent, scope) => make("th", { textContent, scope });
     const scores = (name) => get("scores")[name]?.[get("index")] ?? get("measures").map(() => null);
-    table.replaceChildren(table.caption, make("tr", {}, ...cells("th", ["", ...get("measures")])),
-      ...["left", "right"].map(get).map((name) => make("tr", {}, ...cells("th", [name]),
-        ...cells("td", scores(name).map((score) => score?.toFixed(3) ?? "–")))));
+    table.replaceChildren(table.caption, make("tr", {}, make("td", {}), ...get("measures").map((name) => head(name, "col"))),
+      ...["left", "right"].map(get).map((name) => make("tr", {}, head(name, "row"),
+        ...cells(scores(name).map((score) => score?.toFixed(3) ?? "–")))));
     const { opacity, curtain } = form.elements;
     canvas.ariaLabel = `Picture ${get("index")}, ${get("view")}, opacity ${opacity.ariaValueText}. ` +
       `Curtain at ${curtain.ariaValueText}: left of it ${get("left")}, right of it ${get("right")}. ` +

@@ -49,7 +49,7 @@ async function mute({ model, el }, words, also = [], extend = () => () => {}) {
     return make("span", {}, swatch, name);
   }));
   form.onsubmit = (event) => event.preventDefault();
-  form.onkeydown = (event) => event.stopPropagation(); // or letters run commands of JupyterLab
+  keepKeys(form);
   form.oninput = ({ target }) => {
     if (target.name === "kept") set("kept", parts.filter((_, k) => boxes[k].checked));
     else set(target.name, target.type === "range" ? target.valueAsNumber : target.value);
@@ -87,8 +87,12 @@ async function mute({ model, el }, words, also = [], extend = () => () => {}) {
     }
     small.getContext("2d").putImageData(image, 0, 0);
     compose(pen, photos[get("index")], small, get("opacity"), errors);
-    pen.lineWidth = 0.24 * scale;
+    Object.assign(pen, { lineWidth: 0.24 * scale, strokeStyle: "black" }); // an extension may draw in white
     pen.stroke(hatch);
+    if (errors) return;
+    Object.assign(pen, { lineWidth: 1, globalAlpha: get("opacity") });
+    pen.stroke(outline(mask, width, scale, 0.5));
+    pen.globalAlpha = 1;
   }
 
   function update() {
@@ -104,10 +108,11 @@ async function mute({ model, el }, words, also = [], extend = () => () => {}) {
     const score = (which, m, line = picture) => scores[which][line][m]?.toFixed(3) ?? "–";
     const row = (...cells) => make("tr", {}, ...cells);
     const head = (textContent, scope, colSpan = 1) => make("th", { textContent, scope, colSpan });
+    const corner = () => make("td", {}); // an empty header would be read out
     const columns = [picture, count].flatMap((line) => [[every, line], [chosen, line]]);
     table.replaceChildren(table.caption,
-      row(head(""), head(`picture ${picture}`, "colgroup", 2), head(`all ${count} pictures`, "colgroup", 2)),
-      row(head(""), ...columns.map((_, i) => head(i % 2 ? "chosen" : names[every], "col"))),
+      row(corner(), head(`picture ${picture}`, "colgroup", 2), head(`all ${count} pictures`, "colgroup", 2)),
+      row(corner(), ...columns.map((_, i) => head(i % 2 ? "chosen" : names[every], "col"))),
       ...measures.map((measure, m) => row(head(measure, "row"),
         ...columns.map(([which, line]) => make("td", { textContent: score(which, m, line) })))));
     readout.textContent = `Chosen: ${names[chosen]}. ` +

@@ -81,13 +81,13 @@ async function render({ model, el }) {
     ...Object.keys(boxes).map((name) => new Option(`trained: ${name}`, name)));
   for (const [value, text] of [["paths", "which pixels"], ["heat", "how much each counts"]])
     show.append(make("label", {}, make("input", { type: "radio", name: "show", value }), text));
-  head.append(...["", ...AXES, ""].map((textContent) => make("th", { textContent, scope: "col" })));
+  head.append(make("td", {}), ...AXES.map((textContent) => make("th", { textContent, scope: "col" })), make("td", {}));
   for (const [textContent, layers] of get("presets")) {
     const onclick = () => set({ layers });
     stack.querySelector(".presets").append(make("button", { type: "button", textContent, onclick }));
   }
   form.onsubmit = (event) => event.preventDefault();
-  form.onkeydown = (event) => event.stopPropagation(); // or letters run commands of JupyterLab
+  keepKeys(form);
   form.oninput = ({ target }) => {
     if (target.name) set({ [target.name]: target.type === "range" ? target.valueAsNumber : target.value });
     else if (target.value && target.checkValidity()) edit(target.place, target.axis, target.valueAsNumber);

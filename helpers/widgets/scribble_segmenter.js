@@ -39,8 +39,8 @@ async function render({ model, el }) {
   radios(".views", "view", get("views").map((view) => [view, VIEW_NAMES[view](names[0])]));
   [brush.min, brush.max] = get("widths");
   form.onsubmit = (event) => event.preventDefault();
-  form.onkeydown = (event) => { // or letters run commands of JupyterLab
-    event.stopPropagation();
+  keepKeys(form);
+  form.onkeydown = (event) => {
     const label = Number(event.key) - 1;
     if (label in names && !event.ctrlKey && !event.metaKey && !event.altKey) set({ label });
   };
@@ -140,20 +140,13 @@ async function render({ model, el }) {
   function build(cut) { // slow, so only when another mask, view or photo is there
     if (built[0] === mask && built[1] === cut) return;
     built = [mask, cut];
-    edge = new Path2D();
     const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-    const tints = palette.map(pack), side = (p) => (cut ? mask[p] === 0 : mask[p]); // an edge lies where it changes
-    const line = (...ends) => {
-      const [x, y, u, v] = ends.map((at) => at * scale);
-      edge.moveTo(x, y);
-      edge.lineTo(u, v);
-    };
+    const tints = palette.map(pack), sides = cut ? mask?.map((label) => Math.min(label, 1)) : mask;
+    edge = outline(sides ?? [], width, scale);
     for (let p = 0; mask && p < mask.length; p++) {
       const y = Math.floor(p / width), x = p % width, label = mask[p];
       if (!cut) pixels[p] = tints[label];
       else if (label) pixels[p] = SQUARES[(Math.floor(y / SQUARE) + Math.floor(x / SQUARE)) % 2];
-      if (x + 1 < width && side(p + 1) !== side(p)) line(x + 1, y, x + 1, y + 1);
-      if (y + 1 < height && side(p + width) !== side(p)) line(x, y + 1, x + 1, y + 1);
     }
     small.getContext("2d").putImageData(image, 0, 0);
   }

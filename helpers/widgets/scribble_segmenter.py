@@ -55,6 +55,7 @@ class ScribbleSegmenter(Still):
 
     _esm = with_shared(Path(__file__).with_suffix(".js"))
     _css = Path(__file__).with_suffix(".css")
+    alone = False
 
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     colors = traitlets.List(COLORS).tag(sync=True)

@@ -17,6 +17,13 @@ function make(tag, props, ...children) {
   return node;
 }
 
+// Or letters run commands of JupyterLab. Notebook 7 sees keys before the widget does, and its arrow
+// keys leave the cell: it looks away only if the very control that has the focus says so.
+function keepKeys(form) {
+  form.addEventListener("keydown", (event) => event.stopPropagation());
+  form.addEventListener("focusin", ({ target }) => { target.dataset.lmSuppressShortcuts = true; });
+}
+
 async function inflate(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -24,6 +31,23 @@ async function inflate(bytes) {
 
 async function unpack(bytes) { // the photographs, as bitmaps
   return Promise.all(bytes.map((photo) => createImageBitmap(new Blob([photo], { type: "image/webp" }))));
+}
+
+// Lines where neighbouring labels differ, since some colours are alike in grey. `shift` of half a
+// canvas pixel keeps thin ones sharp.
+function outline(labels, width, scale, shift = 0) {
+  const path = new Path2D();
+  const line = (...ends) => {
+    const [x, y, u, v] = ends.map((at) => at * scale + shift);
+    path.moveTo(x, y);
+    path.lineTo(u, v);
+  };
+  for (let p = 0; p < labels.length; p++) {
+    const y = Math.floor(p / width), x = p % width, below = p + width;
+    if (x + 1 < width && labels[p + 1] !== labels[p]) line(x + 1, y, x + 1, y + 1);
+    if (below < labels.length && labels[below] !== labels[p]) line(x, y + 1, x + 1, y + 1);
+  }
+  return path;
 }
 
 // Photo below, `mask` (a canvas of the photo's own size) above, both over the whole canvas.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from helpers.classes import IGNORE_INDEX, VOID_COLOR, WRONG_COLOR, ClassSet
+from helpers.notebook_rules import WIDGET_STATE
 
 BAND = 2
 """Width in pixels of the band around true edges: ``boundary_distance(truth) < BAND``."""
@@ -27,9 +29,14 @@ def with_shared(script: Path) -> str:
 
 
 class Still(anywidget.AnyWidget):
-    """A widget that also carries a picture of its ``figure()``, for viewers that run nothing."""
+    """A widget that also carries a picture of its ``figure()``, for viewers that run nothing.
+
+    One that is ``alone`` answers in the browser, and carries its state too: for the site and the
+    slides, where there is no kernel.
+    """
 
     dots_per_inch = 72
+    alone = True
 
     def still(self) -> Figure:
         """What the picture shows."""
@@ -41,10 +48,17 @@ class Still(anywidget.AnyWidget):
         self.still().savefig(page, dpi=self.dots_per_inch)
         # a third of the bytes, and unlike the default method this one keeps the class colours
         small = Image.open(page).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
-        return data | {
-            "text/plain": repr(self),
-            "image/png": encode(small, "PNG", optimize=True),
-        }, metadata
+        data |= {"text/plain": repr(self), "image/png": encode(small, "PNG", optimize=True)}
+        if self.alone:
+            name = type(self).__module__.rpartition(".")[2]
+            data[WIDGET_STATE] = {"widget": name, "state": as_json(self.own_state())}
+        return data, metadata
+
+    def own_state(self) -> dict[str, object]:
+        """The synchronised traits that are the widget's own, by name."""
+        common = {*anywidget.AnyWidget.class_trait_names(), "layout", "tabbable", "tooltip"}
+        state = self.get_state()
+        return {key: state[key] for key in sorted(state) if key[0] != "_" and key not in common}
 
 
 def legend_of(classes: ClassSet, truths: np.ndarray) -> list[list]:
@@ -104,3 +118,15 @@ def encode(image: Image.Image, form: str, **options: object) -> bytes:
     data = io.BytesIO()
     image.save(data, form, **options)
     return data.getvalue()
+
+
+def as_json(value: object) -> object:
+    """State of a widget as JSON: bytes become ``{"base64": text}``, at any depth."""
+    match value:
+        case bytes():
+            return {"base64": base64.b64encode(value).decode()}
+        case list() | tuple():
+            return [as_json(item) for item in value]
+        case dict():
+            return {key: as_json(item) for key, item in value.items()}
+    return value

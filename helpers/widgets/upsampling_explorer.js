@@ -92,7 +92,7 @@ function render({ model, el }) {
     return make("button", { type: "button", textContent, onclick });
   }));
   form.onsubmit = (event) => event.preventDefault();
-  form.onkeydown = (event) => event.stopPropagation(); // or letters run commands of JupyterLab
+  keepKeys(form);
   form.oninput = ({ target }) =>
     set(target.name, target.type === "range" ? target.valueAsNumber : target.value);
 
@@ -161,7 +161,7 @@ function render({ model, el }) {
       });
     paint(overlap, side, pixels, (p) => heat(counts[p]), (pen, p, x, y, step) => {
       if (state.stride === 4 && most > 9) return; // no room for two digits: the legend has to do
-      pen.fillStyle = counts[p] < most / 2 ? "white" : "black";
+      pen.fillStyle = counts[p] < 0.47 * most ? "white" : "black"; // whichever stands out more
       Object.assign(pen, { font: `${0.6 * step}px sans-serif`, textAlign: "center", textBaseline: "middle" });
       pen.fillText(counts[p], x + step / 2, y + 0.55 * step);
     });

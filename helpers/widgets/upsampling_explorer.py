@@ -245,7 +245,7 @@ def _picture(ax: Axes, values: np.ndarray, title: str) -> None:
 def _counts(ax: Axes, overlap: np.ndarray, title: str) -> None:
     ax.imshow(overlap, cmap="cividis", vmin=0, vmax=max(1, overlap.max()), interpolation="nearest")
     for (y, x), count in np.ndenumerate(overlap):
-        color = "white" if count < overlap.max() / 2 else "black"
+        color = "white" if count < 0.47 * overlap.max() else "black"  # whichever stands out more
         size = 150 / len(overlap)
         ax.text(x, y, count, ha="center", va="center", fontsize=size, color=color)
     _frame(ax, title)
