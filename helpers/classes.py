@@ -99,3 +99,11 @@ VOC = ClassSet(
         "#B44BFF", "#E13C00", "#B4FF96", "#C3C3E1", "#4B00A5", "#5A0078", "#789687",
     ),
 )  # fmt: skip
+
+CLASSES = {
+    "streets": STREETS,
+    "camvid": CAMVID,
+    "pets": PETS,
+    "voc": VOC,
+}
+"""The data sets that ``datasets.load`` knows, by name."""

@@ -23,14 +23,13 @@ from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 
 from helpers import camvid, public, scenes
-from helpers.classes import CAMVID, IGNORE_INDEX, PETS, STREETS, VOC, ClassSet
+from helpers.classes import CAMVID, CLASSES, IGNORE_INDEX, STREETS, ClassSet
 from helpers.files import replacing
 
 STREETS_SEED = 0
 STREETS_RANGE = 1_000_000  # indices per split, so that no scene is ever in two of them
 STREETS_COUNT = {"train": 400, "val": 100, "test": 150}
 CAMVID_VOID = len(CAMVID)  # 11 in the files
-CLASSES = {"streets": STREETS, "camvid": CAMVID, "pets": PETS, "voc": VOC}
 
 
 class SegmentationDataset(Dataset):
@@ -93,10 +92,9 @@ def load(
 
     Args:
         size: (H, W) of images and masks, in pixels. CamVid's frames, all of one shape, are scaled
-            to it; pictures of Pets and VOC are scaled to cover it and cut: ``public.read_pair``.
-        root: for CamVid, the folder with ``camvid/`` or that folder itself; for Pets and VOC, the
-            one with ``oxford-iiit-pet/`` or ``VOCdevkit/``; without it ``PIXELWISE_DATA``, then
-            ``data/``.
+            to it; all other pictures are scaled to cover it and cut: ``public.read_pair``.
+        root: for CamVid, the folder with ``camvid/`` or that folder itself; for others, the one
+            that ``public.files`` looks into; without it ``PIXELWISE_DATA``, then ``data/``.
         count: how many items. Streets: the first ``count`` scenes, any number up to a million
             (default 400, 100, 150). Others: ``count`` frames spread evenly over the split.
         transform: called with (image, mask), such as ``augment(size)``.
@@ -235,7 +233,7 @@ def _load_files(
     else:
         pairs = public.files(name, split, root, download)
         read, code = partial(public.read_pair, name), inspect.getsource(public)
-        title = public.TITLES[name]
+        title = public.TITLES.get(name, name)
     if count is not None:
         if count > len(pairs):
             raise ValueError(
@@ -303,7 +301,7 @@ def _cached(key: str, shape: tuple[int, ...], make: Callable[[], dict]) -> dict[
     """
     folder = Path(os.environ.get("PIXELWISE_CACHE") or camvid.DATA / "cache")
     path = folder / f"{key}.npz"
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists, false where the folder may not be entered
         try:
             with np.load(path) as stored:
                 arrays = dict(stored)

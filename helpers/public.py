@@ -1,6 +1,7 @@
 """Public data and a pretrained network: Oxford-IIIT Pet, Pascal VOC 2012, CamVid as Streets.
 
 torchvision knows the files and where to download them; ``datasets.load`` gives what is read here.
+A data set of one's own needs no more than its classes in ``classes.CLASSES``: see `files`.
 
 Pets: Parkhi, Vedaldi, Zisserman and Jawahar, "Cats and dogs", CVPR 2012. VOC: Everingham et al.,
 "The Pascal visual object classes (VOC) challenge", IJCV 2010.
@@ -25,7 +26,7 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.transforms.functional import normalize
 
 from helpers import camvid
-from helpers.classes import CAMVID, IGNORE_INDEX, STREETS, VOC
+from helpers.classes import CAMVID, CLASSES, IGNORE_INDEX, STREETS, VOC
 
 SPLITS = {"pets": ("train", "val", "test"), "voc": ("train", "val")}
 TITLES = {"pets": "Oxford-IIIT Pet", "voc": "Pascal VOC 2012"}
@@ -33,11 +34,8 @@ FOLDERS = {
     "pets": ("oxford-iiit-pet", "images/ and annotations/"),
     "voc": ("VOCdevkit/VOC2012", "JPEGImages/, SegmentationClass/ and ImageSets/"),
 }
-LABELS = {
-    "pets": {1: 1, 2: 0, 3: IGNORE_INDEX},
-    "voc": {label: label for label in (*range(len(VOC)), IGNORE_INDEX)},
-}
-"""Label in the files to label in a mask.
+LABELS = {"pets": {1: 1, 2: 0, 3: IGNORE_INDEX}}
+"""Label in the files to label in a mask, where the files do not have the labels of the mask.
 
 A trimap of Pets has 1 for the pet, 2 for the background and 3 for the border between: pixels that
 nobody settled, so they become void and not foreground. VOC has its border as 255 already.
@@ -72,11 +70,15 @@ def files(
 
     They lie in ``oxford-iiit-pet/`` or ``VOCdevkit/VOC2012/`` under ``root``, else under
     ``PIXELWISE_DATA``, else under ``data/``. Pets: see `VAL_EVERY` for train and val. With
-    ``download``, torchvision fetches them where some are missing.
+    ``download``, torchvision fetches them where some are missing. Any other data set is a folder
+    ``name/`` there, with PNG images in ``train/`` and so on, and 8-bit label maps of the same names
+    in ``trainannot/`` and so on; void is 255. Their pairs are in the order of the names.
 
     Raises ``ValueError`` for a split that there is not and for a damaged list,
     ``FileNotFoundError`` where files are missing, ``ConnectionError`` when the download fails.
     """
+    if name not in SPLITS:
+        return _paired(camvid.data_root(root) / name, split)
     if split not in SPLITS[name]:
         raise ValueError(
             f"split must be one of {', '.join(SPLITS[name])} for {name}; got {split!r}"
@@ -92,16 +94,16 @@ def files(
 def read_pair(
     name: str, image: Path, mask: Path, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One picture of "pets" or "voc": ``uint8 (3, H, W)`` and labels ``uint8 (H, W)``, void as 255.
+    """One picture of data set `name`: ``uint8 (3, H, W)`` and labels ``uint8 (H, W)``, void as 255.
 
     Pictures differ in shape, and stretched ones would teach shapes that there are not: each is
     scaled until it just covers ``size`` (H, W), and what hangs over is cut off evenly on both sides.
     The image is scaled with a bilinear filter that averages what it covers, the mask to the label
     nearest each pixel's centre. Raises ``ValueError`` naming the file that cannot be read, has
-    labels beyond `LABELS`, or differs in size from its partner.
+    labels beyond `LABELS` or the classes, or differs in size from its partner.
     """
     picture, stored = _open(image).convert("RGB"), np.asarray(_open(mask))
-    known = LABELS[name]
+    known = LABELS.get(name) or {k: k for k in (*range(len(CLASSES[name])), IGNORE_INDEX)}
     if stored.dtype != np.uint8 or stored.ndim != 2 or not set(np.unique(stored)) <= known.keys():
         raise ValueError(
             f"{mask}: labels must be uint8 (H, W) with values {', '.join(map(str, known))}; "
@@ -270,6 +272,17 @@ def _listed(name: str, split: str, root: Path, download: bool) -> list[tuple[Pat
             f"such as {missing[0].name}. Delete that folder and load it with download=True."
         )
     return pairs
+
+
+def _paired(folder: Path, split: str) -> list[tuple[Path, Path]]:
+    parts = folder / split, folder / f"{split}annot"
+    images, masks = ({path.name for path in part.glob("*.png")} for part in parts)
+    if not images or images != masks:
+        raise FileNotFoundError(
+            f"root: {split}/ and {split}annot/ in {folder} must hold PNG files of the same names; "
+            f"got {len(images)} and {len(masks)} files, {len(images ^ masks)} without a partner"
+        )
+    return [(parts[0] / name, parts[1] / name) for name in sorted(images)]
 
 
 def _part(pairs: list[tuple[Path, Path]], split: str) -> list[tuple[Path, Path]]:

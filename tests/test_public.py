@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.color import rgb2lab
-from test_plots import DEFICIENCIES
 from torchvision.datasets import OxfordIIITPet, voc
 from torchvision.models import segmentation
 
@@ -153,17 +151,6 @@ def test_voc_has_no_labels_for_test(tmp_path):
     assert datasets.splits("pets") == ("train", "val", "test")
 
 
-@pytest.mark.parametrize("kind", DEFICIENCIES)
-def test_colours_of_voc_stay_apart_for_colour_blind_eyes(kind):
-    """From each other and from void, at a CIE76 distance of at least 19; 2.3 is just noticeable."""
-    rgb = np.vstack([VOC.palette[: len(VOC)], VOC.palette[IGNORE_INDEX]]) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(linear @ np.transpose(DEFICIENCIES[kind]), 0, 1)
-    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
-    distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
-    assert distance[~np.eye(len(lab), dtype=bool)].min() > 19
-
-
 # shape: scaled to cover, then cut
 
 
@@ -200,6 +187,31 @@ def test_small_pictures_average_what_they_cover(tmp_path):
     save_voc(np.zeros((80, 120)), tmp_path / "mask.png")
     image, _ = public.read_pair("voc", tmp_path / "image.png", tmp_path / "mask.png", (8, 12))
     assert np.abs(image.astype(int) - 127).max() < 8
+
+
+def test_a_folder_of_pairs_is_a_data_set_once_its_classes_have_a_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(datasets.CLASSES, "desk", PETS)
+    rng = np.random.default_rng(0)
+    labels = rng.choice(np.uint8([0, 1, 255]), (3, 20, 30))
+    for folder in ("val", "valannot"):
+        (tmp_path / "desk" / folder).mkdir(parents=True)
+    for name, mask in zip("bca", labels, strict=True):
+        picture(rng, (20, 30)).save(tmp_path / f"desk/val/{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"desk/valannot/{name}.png")
+    data = datasets.load("desk", "val", (20, 30), tmp_path)
+    assert (data.name, len(data), data.classes) == ("desk", 3, PETS)
+    assert np.array_equal(data.masks, labels[[2, 0, 1]])
+    first = np.asarray(Image.open(tmp_path / "desk/val/a.png"))
+    assert np.array_equal(data.images[0].permute(1, 2, 0), first)
+
+    (tmp_path / "desk/valannot/c.png").unlink()
+    with pytest.raises(FileNotFoundError, match="desk must hold .* got 3 and 2 files, 1 without"):
+        datasets.load("desk", "val", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match="train/ and trainannot/ .* got 0 and 0 files"):
+        datasets.load("desk", "train", root=tmp_path)
+    Image.fromarray(np.full((20, 30), 2, np.uint8)).save(tmp_path / "desk/valannot/c.png")
+    with pytest.raises(ValueError, match=r"c.png: labels must be .* values 0, 1, 255; got .*\[2\]"):
+        datasets.load("desk", "val", root=tmp_path)
 
 
 # files that are not there, or not as they should be
