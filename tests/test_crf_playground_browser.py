@@ -14,7 +14,6 @@ pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
 from browser import (
     bare_page,
     colors,
-    encode,
     lab,
     poll,
     run_all,
@@ -27,6 +26,7 @@ from browser import (
 from helpers import crf
 from helpers.classes import IGNORE_INDEX, STREETS
 from helpers.widgets.crf_playground import CRFPlayground, difference
+from helpers.widgets.shared import as_json
 
 pytestmark = pytest.mark.browser
 
@@ -110,7 +110,7 @@ def answer(page, playground: CRFPlayground, message: dict) -> list:
       model.set("answer", answer.with(4, new DataView(bytes.buffer)));
     }"""
     given = playground.answer
-    page.evaluate(tell, [[*given[:4], None, *given[5:]], encode(given[4])["base64"]])
+    page.evaluate(tell, [[*given[:4], None, *given[5:]], as_json(given[4])["base64"]])
     poll(lambda: shown(page)["exact"] or len(sent(page)) > message["request"], 10, "the answer")
     return given
 

@@ -197,29 +197,35 @@ def possible(tree: ast.AST, color: ast.expr) -> Iterator[tuple[str, str]]:
     elif isinstance(color, ast.JoinedStr):  # f"C{k}"
         yield from ((ink, "white") for ink in CYCLE[:4])
     else:
-        (rule,) = [
-            node.value
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == ast.unparse(color)
-        ]
         ((_, drawn),) = calls(tree, "imshow")
         limits = [ast.literal_eval(drawn[end]) for end in ("vmin", "vmax")]
-        cells = mpl.colormaps[drawn["cmap"].value]
+        cells = mpl.cm.ScalarMappable(mpl.colors.Normalize(*limits), drawn["cmap"].value)
+        (rules,) = [  # the lines of the loop over the values that lead to the colour
+            compile(ast.Module([n for n in loop.body if isinstance(n, ast.Assign)], []), "", "exec")
+            for loop in ast.walk(tree)
+            if isinstance(loop, ast.For) and any(map(_writes, loop.body))
+        ]
         for value in np.linspace(*limits, 401):
-            ground = cells((value - limits[0]) / (limits[1] - limits[0]))
-            yield eval(ast.unparse(rule), {"value": value}), to_hex(ground)
+            names = {"value": value, "drawn": cells, "np": np}
+            exec(rules, names)
+            yield names[color.id], to_hex(cells.to_rgba(value))
 
 
-def test_texts_of_figures_stand_out_but_for_those_that_the_page_names():
+def _writes(line: ast.stmt) -> bool:
+    texts = calls(line, *TEXTS) if isinstance(line, ast.Expr) else ()
+    return any("color" in given for _, given in texts)
+
+
+def test_texts_of_figures_stand_out():
     """At least 4.5:1 (WCAG 1.4.3): on white, and on every cell that a heat map may hold."""
-    faint = {}
-    for place, tree in code():
-        for _, given in calls(tree, *TEXTS):
-            if "color" in given:
-                ratio = min(contrast(*pair) for pair in possible(tree, given["color"]))
-                faint |= {place: f"{ratio:.1f}"} if ratio < 4.5 else {}
-    stated = re.findall(r"^- `([\w.]+)`: .* (\d\.\d):1", PAGE.read_text("utf-8"), re.M)
-    assert dict(stated) == faint
+    least = [
+        (min(contrast(*pair) for pair in possible(tree, given["color"])), place)
+        for place, tree in code()
+        for _, given in calls(tree, *TEXTS)
+        if "color" in given
+    ]
+    assert len(least) >= 3
+    assert [found for found in least if found[0] < 4.5] == []
 
 
 @pytest.mark.parametrize("state", [{}, {"kernel": 6}, {"method": RESIZE, "kernel": 6, "stride": 3}])

@@ -12,7 +12,6 @@ import torch
 from browser import (
     bare_page,
     colors,
-    encode,
     lab,
     poll,
     run_all,
@@ -30,6 +29,7 @@ from helpers.widgets.receptive_field_explorer import (
     layers_of,
     paths_to_image,
 )
+from helpers.widgets.shared import as_json
 
 pytestmark = pytest.mark.browser
 
@@ -281,7 +281,7 @@ def test_an_answer_that_comes_late_is_kept_for_where_it_belongs(alone, browser, 
     set_state(alone, source="wide", show="heat", index=1)
     tell = """([answer, base64]) => { const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
       answer.splice(4, 0, new DataView(bytes.buffer)); model.set("answer", answer); }"""
-    glow = encode(bytes([255] * H * W))["base64"]
+    glow = as_json(bytes([255] * H * W))["base64"]
     alone.evaluate(tell, [[0, "wide", 1, 1, 7, 1, 2], glow])  # of the picture before
     assert seen(alone, "heat") is None
     alone.evaluate(tell, [[1, "narrow", 24, 32, 8, 1, 2], glow])  # of the network before

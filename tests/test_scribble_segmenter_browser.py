@@ -13,7 +13,6 @@ pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
 from browser import (
     bare_page,
     colors,
-    encode,
     lab,
     poll,
     run_all,
@@ -27,6 +26,7 @@ from PIL import Image
 from helpers import photos
 from helpers.classes import IGNORE_INDEX
 from helpers.widgets.scribble_segmenter import COLORS, ScribbleSegmenter
+from helpers.widgets.shared import as_json
 
 pytestmark = pytest.mark.browser
 
@@ -108,7 +108,7 @@ def drag(page, *points: tuple[int, int]) -> None:
 def answer(page, number: int, segmenter: ScribbleSegmenter | None = None) -> None:
     """What Python would say to request `number`: the mask of `segmenter`, or that there is none."""
     _, packed, told = segmenter.answer if segmenter else (0, b"", "Two labels at least.")
-    page.evaluate(ANSWER, [number, encode(packed)["base64"], told])
+    page.evaluate(ANSWER, [number, as_json(packed)["base64"], told])
 
 
 def says(page, text: str, where: str = "output") -> None:
@@ -117,7 +117,7 @@ def says(page, text: str, where: str = "output") -> None:
 
 def exchange(page, segmenter: ScribbleSegmenter, number: int, script: str = "") -> None:
     """What Python says when it takes an upload; `script` runs before the picture is unpacked."""
-    picture = encode([*segmenter.picture[:3], number])
+    picture = as_json([*segmenter.picture[:3], number])
     page.evaluate("""([[rows, columns, { base64 }, number], script]) => {
       const { buffer } = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
       model.set("picture", [rows, columns, new DataView(buffer), number]);
