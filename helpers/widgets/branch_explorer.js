@@ -31,12 +31,12 @@ async function probe({ form, boxes, panels, photos, scale, layer, number, get, s
   const marks = rates.map((rate, k) => (rate === null ? FRAME : MARKS[k]));
   const margin = Math.min(cell * Math.max(...rates) + cell / 2, Math.max(height, width) / 2);
 
-  const section = make("section", { className: "probe", innerHTML: PROBE });
+  const view = make("div", { className: "probe", innerHTML: PROBE });
   const [canvas, readout, table, taps] =
-    ["canvas", "output", "table", "ul"].map((selector) => section.querySelector(selector));
+    ["canvas", "output", "table", "ul"].map((selector) => view.querySelector(selector));
   canvas.width = scale * (width + 2 * margin);
   canvas.height = scale * (height + 2 * margin);
-  form.querySelector("output").after(section);
+  form.querySelector("output").after(view);
   const adds = boxes.map((box, k) => {
     const bar = make("i", {}), value = make("span", {});
     box.after(icon(marks[k]));
