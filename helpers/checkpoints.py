@@ -125,7 +125,7 @@ def load_or_train(
     """
     recipe = recipe_for(name, dataset, seed)
     retrain = os.environ.get("PIXELWISE_RETRAIN") == "1"
-    for place in () if retrain else (SHIPPED, LOCAL, own(LOCAL)):
+    for place in () if retrain else dict.fromkeys((SHIPPED, LOCAL, own(LOCAL))):
         found = _read(place / _file_name(name, recipe), recipe)
         if found is not None:
             return Checkpoint(*found, trained_now=False)

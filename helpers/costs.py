@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from helpers.files import DATA, locked, replacing
 from helpers.notebook_rules import ROOT, size_of
-from helpers.run_notebooks import NotebookFailedError, execute, find
+from helpers.run_notebooks import NotebookFailedError, chosen, execute
 
 FILE = DATA / "study" / "costs.json"
 INTERVAL = 0.1  # seconds between two looks at the memory
@@ -158,10 +158,7 @@ def main(
     parser = argparse.ArgumentParser(prog="python -m helpers.costs", description=__doc__)
     parser.add_argument("--only", metavar="02", help="one notebook, by its number or file name")
     options = parser.parse_args(arguments)
-    try:
-        paths = find(folder, options.only)
-    except ValueError as error:
-        parser.error(str(error))
+    paths = chosen(parser, folder, options.only)
     failures = 0
     for path in tqdm(paths, desc="costs", unit="notebook", disable=None):
         try:

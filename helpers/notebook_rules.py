@@ -49,6 +49,11 @@ def read(path: Path) -> NotebookNode:
     return nbformat.reader.reads(path.read_text(encoding="utf-8"))
 
 
+def title_of(nb: NotebookNode) -> str:
+    """What stands in the heading of the first cell."""
+    return nb.cells[0].source.splitlines()[0].removeprefix("# ")
+
+
 def size_of(nb: NotebookNode) -> float:
     """Megabytes that the notebook takes as a file."""
     return len(nbformat.v4.writes(nb).encode()) / 1e6

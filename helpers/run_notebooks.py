@@ -223,6 +223,14 @@ def find(folder: Path, only: str | None = None) -> list[Path]:
     return paths
 
 
+def chosen(parser: argparse.ArgumentParser, folder: Path, only: str | None) -> list[Path]:
+    """`find` for a command line: where there is none, it ends as bad usage does."""
+    try:
+        return find(folder, only)
+    except ValueError as error:
+        parser.error(str(error))
+
+
 def main(arguments: list[str] | None = None, folder: Path = ROOT / "notebooks") -> int:
     """Command line. Returns 0 if every notebook ran, 1 if one failed; bad usage exits with 2."""
     parser = argparse.ArgumentParser(prog="python -m helpers.run_notebooks", description=__doc__)
@@ -232,10 +240,7 @@ def main(arguments: list[str] | None = None, folder: Path = ROOT / "notebooks") 
     parser.add_argument("--commit", action="store_true", help="replace the notebooks themselves")
     options = parser.parse_args(arguments)
 
-    try:
-        paths = find(folder, options.only)
-    except ValueError as error:
-        parser.error(str(error))
+    paths = chosen(parser, folder, options.only)
     if options.commit and options.dataset != DEFAULT_DATASET:
         parser.error(f"--commit keeps {DEFAULT_DATASET} results only, got {options.dataset}")
     if not options.commit and options.output.resolve() == folder.resolve():

@@ -67,7 +67,7 @@ def kept(file: Path, key: str, made_by: dict, make: Callable[[], dict]) -> dict:
         return json.loads(place.read_text()) if place.exists() else {}
 
     mine = own(file)
-    for place in (file, mine):
+    for place in dict.fromkeys((file, mine)):
         found = rows(place).get(key, {})
         if found.get("made_by") == made_by:
             return found

@@ -26,7 +26,8 @@ from nbformat import v4 as nbformat4
 from PIL import Image
 
 from helpers import slides, static_widgets, teaching, vendor
-from helpers.notebook_rules import ROOT, read
+from helpers.notebook_rules import ROOT, read, title_of
+from helpers.run_notebooks import find
 
 _COVER = re.compile(r'<img alt="([^"]+)" src="data:image/\w+;base64,([^"]+)"')
 _ROW = re.compile(r"^\| (\d\d) \| \[(.+?)\]\(notebooks/(.+?)\.ipynb\) \| (.+?) \| (\d+) \|$", re.M)
@@ -54,7 +55,7 @@ def build(output: Path) -> None:
             raise SiteError(done.stderr.replace(f"{sources}/", ""))
     vendor.mathjax(output / "_static" / "mathjax")
     shutil.rmtree(output / ".doctrees", ignore_errors=True)
-    slides.build(sorted((ROOT / "notebooks").glob("*.ipynb")), output / "slides")
+    slides.build(find(ROOT / "notebooks"), output / "slides")
     if problems := sorted(set(faults(output))):
         raise SiteError("\n".join(problems))
 
@@ -63,7 +64,7 @@ def stage(sources: Path) -> None:
     """Put into `sources` what Sphinx reads: ``docs/`` with its tables filled in, and the notebooks."""
     shutil.copytree(ROOT / "docs", sources, dirs_exist_ok=True)
     static_widgets.write(sources / "_static")
-    notebooks = {path.stem: read(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    notebooks = {path.stem: read(path) for path in find(ROOT / "notebooks")}
     (sources / "notebooks").mkdir()
     (sources / "_static" / "covers").mkdir()
     for name, nb in notebooks.items():
@@ -77,10 +78,6 @@ def stage(sources: Path) -> None:
     rows = "\n".join(teaching.misconceptions(name, nb) for name, nb in notebooks.items())
     header = "| what learners think | what to show them |\n|---|---|\n"
     _fill(sources / "teaching.md", "misconceptions", header + rows)
-
-
-def title_of(nb: NotebookNode) -> str:
-    return nb.cells[0].source.splitlines()[0].removeprefix("# ")
 
 
 def course_map(notebooks: dict[str, NotebookNode]) -> str:

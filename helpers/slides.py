@@ -20,7 +20,8 @@ from nbformat import NotebookNode, v4
 
 from helpers import static_widgets, vendor
 from helpers.files import replacing
-from helpers.notebook_rules import ROOT, read
+from helpers.notebook_rules import ROOT, read, title_of
+from helpers.run_notebooks import find
 from helpers.teaching import notes_of
 
 DECK = ROOT / "docs" / "deck"
@@ -62,8 +63,7 @@ def build(notebooks: list[Path], output: Path) -> None:
         nb = prepare(read(path))
         if not any(_kind(cell) == "slide" for cell in nb.cells):
             raise ValueError(f"{path.name}: no cell has the slide_type 'slide'")
-        title = nb.cells[0].source.splitlines()[0].removeprefix("# ")
-        nb.metadata["title"] = title
+        nb.metadata["title"] = title_of(nb)
         page, _ = exporter.from_notebook_node(nb, {"metadata": {"name": path.stem}})
         with replacing(output / f"{path.stem}.html") as part:
             part.write_text(page, "utf-8")
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m helpers.slides", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "_build" / "slides")
     options = parser.parse_args(arguments)
-    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    notebooks = find(ROOT / "notebooks")
     build(notebooks, options.output)
     print(f"{len(notebooks)} decks in {options.output}")
     return 0

@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from helpers import widgets
 from helpers.notebook_rules import ROOT, WIDGET_STATE
+from helpers.widgets.shared import Still
 
 HOST = ROOT / "docs" / "_static" / "host.js"
 _EXPORT = "\nexport default {"
@@ -45,11 +46,8 @@ def scripts() -> str:
 
     ``pixelwise.start()`` brings those of the page to life; it returns a promise.
     """
-    parts = ["window.pixelwise = {};"]
-    for kind in (getattr(widgets, name) for name in widgets.__all__):
-        if kind.alone:
-            parts.append(define(kind.__module__.rpartition(".")[2], str(kind._esm)))
-    return "\n".join([*parts, HOST.read_text("utf-8")])
+    defined = [define(kind.script(), str(kind._esm)) for kind in _alone()]
+    return "\n".join(["window.pixelwise = {};", *defined, HOST.read_text("utf-8")])
 
 
 def define(name: str, source: str) -> str:
@@ -62,9 +60,7 @@ def define(name: str, source: str) -> str:
 
 def styles() -> str:
     """The style sheets of these widgets, each once."""
-    kinds = [getattr(widgets, name) for name in widgets.__all__]
-    sheets = [str(kind._css) for kind in kinds if kind.alone]
-    return "\n".join(dict.fromkeys(sheets))
+    return "\n".join(dict.fromkeys(str(kind._css) for kind in _alone()))
 
 
 def write(folder: Path) -> None:
@@ -72,3 +68,8 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "widgets.js").write_text(scripts(), "utf-8")
     (folder / "widgets.css").write_text(styles(), "utf-8")
+
+
+def _alone() -> list[type[Still]]:
+    kinds = [getattr(widgets, name) for name in widgets.__all__]
+    return [kind for kind in kinds if kind.alone]

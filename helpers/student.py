@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from helpers.exercise_sources import solutions, without_solutions
 from helpers.notebook_rules import ROOT, read
-from helpers.run_notebooks import write
+from helpers.run_notebooks import chosen, write
+from helpers.teaching import NOTES, teacher
 
 MARKER = ".made-by-helpers-student"
 SHIPPED = (
@@ -41,13 +42,6 @@ TARGETS = (
     *("help", "lab", "run", "train", "ladder", "crf", "study", "camvid-study", "overview"),
     *("camvid", "clean"),
 )
-NOTES = {
-    "minutes": "Minutes",
-    "ask": "Ask",
-    "wrong": "Usual wrong answer",
-    "discussion": "After the vote",
-    "dispels": "Dispels",
-}
 CHECK = re.compile(r'^check\("(\w+)", (\w+)\)$', re.MULTILINE)
 STUB = re.compile(r"^    \.\.\.  # your code$", re.MULTILINE)
 
@@ -111,7 +105,7 @@ def instructor_notebook(nb: NotebookNode, bodies: dict[str, str]) -> NotebookNod
             source = f'from helpers.exercises import grade\n\ngrade("{name}", {function})'
             more = {"id": f"{cell.id}-check", "metadata": {"nbgrader": graded}}
             cells.append(v4.new_code_cell(source, **more))
-        if notes := original.metadata.get("teacher"):
+        if notes := teacher(original):
             lines = [f"**{label}:** {notes[key]}" for key, label in NOTES.items() if key in notes]
             more = {"id": f"{cell.id}-teacher", "metadata": {"tags": ["teacher"]}}
             source = "\n\n".join(["### For the teacher", *lines])
@@ -202,13 +196,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--hints", type=int, choices=(3, 2, 0), default=3, help=how)
     options = parser.parse_args(arguments)
 
-    every = sorted((root / "notebooks").glob("*.ipynb"))
-    paths = [p for p in every if options.only in (None, p.stem, p.name, p.stem.split("_")[0])]
-    if not paths:
-        names = ", ".join(path.stem for path in every) or "none"
-        parser.error(
-            f"no notebook {options.only or ''} in {root / 'notebooks'}; there are: {names}"
-        )
+    paths = chosen(parser, root / "notebooks", options.only)
     output = options.output.resolve()
     if output.is_relative_to(root / "helpers"):
         parser.error(f"--output must not lie in what is copied, got {output}")

@@ -77,13 +77,14 @@ def ladder(dataset: str = "streets", names: tuple[str, ...] | None = None) -> li
 
 def as_markdown(rows: list[dict], digits: int = 2) -> str:
     """The ladder as a Markdown table: what notebooks and README show."""
-    thin = [name for name in ("pole",) if all(name in r["iou"] for r in rows)]
-    head = ["net", *COLUMNS.values(), *(f"{name} IoU" for name in thin), "parameters"]
+    poles = all("pole" in r["iou"] for r in rows)  # not every data set has them
+    head = ["net", *COLUMNS.values(), *["pole IoU"] * poles, "parameters"]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for r in rows:
         flat = r | {"trimap_iou_2": r["trimap_iou"]["2"]}
         cells = [f"{flat[key]:.{digits}f}" for key in COLUMNS]
-        cells += [f"{r['iou'][name]:.{digits}f}" for name in thin]
+        if poles:
+            cells.append(f"{r['iou']['pole']:.{digits}f}")
         cells.append(f"{r['parameters']:,}")
         lines.append(f"| {r['name']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

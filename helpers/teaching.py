@@ -21,6 +21,15 @@ WORDS, LINES = 150, 20
 
 MINUTES = {"exercise": 6, "prediction": 1, "figure": 1, "widget": 4}
 
+NOTES = {
+    "minutes": "Minutes",
+    "ask": "Ask",
+    "wrong": "Usual wrong answer",
+    "discussion": "After the vote",
+    "dispels": "Dispels",
+}
+"""The keys under ``teacher``, and what they are called where a teacher reads them."""
+
 _HEADING = re.compile(r"^#{1,2} (.+)$", re.MULTILINE)
 _QUESTION = re.compile(r"^predict\(\s*\"(\d\d\.\w+)\"", re.MULTILINE)
 _EXERCISE = re.compile(r"^check\(", re.MULTILINE)
@@ -79,10 +88,9 @@ def notes_of(slide: Sequence[NotebookNode]) -> str:
     """Speaker's notes of the slide made of these cells, as Markdown; "" if there are none."""
     first = teacher(slide[0])
     lines = [f"**{first['minutes']:g} min**"] if "minutes" in first else []
-    for key, label in (("ask", "Ask"), ("wrong", "Usual wrong answer")):
-        lines += [f"**{label}:** {first[key]}"] if key in first else []
-    votes = [teacher(cell)["discussion"] for cell in slide if "discussion" in teacher(cell)]
-    return "\n\n".join([*lines, *(f"**After the vote:** {text}" for text in votes)])
+    told = [("ask", first), ("wrong", first), *(("discussion", teacher(cell)) for cell in slide)]
+    lines += [f"**{NOTES[key]}:** {words[key]}" for key, words in told if key in words]
+    return "\n\n".join(lines)
 
 
 def minutes(name: str, nb: NotebookNode) -> str:

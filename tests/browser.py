@@ -169,10 +169,19 @@ def strangers(page: Page) -> list[str]:
     return asked
 
 
+def watched(browser: Browser, **context: object) -> Page:
+    """A page in a context of its own; `asked` (see `strangers`) and `faults` (errors) are its lists."""
+    page = browser.new_context(**context).new_page()
+    page.asked, page.faults = strangers(page), []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
+    return page
+
+
 def bare_page(browser: Browser, widget: Still) -> Page:
     """A page with nothing but a widget, as the site has it: no kernel, no Lab, `model` at hand."""
     state = as_json(widget.own_state())
-    name = type(widget).__module__.rpartition(".")[2]
+    name = widget.script()
     page = browser.new_page()
     page.set_content(
         '<div class="pixelwise-widget"><script type="application/json"></script></div>'

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import poll, strangers
+from browser import poll, watched
 
 pytest.importorskip("sphinx", reason="the extra `site` is not installed")
 
@@ -142,14 +142,9 @@ QUICK = {"preload": False, "resultTypes": ["violations"]}
 
 @pytest.fixture
 def page(browser):
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.asked = strangers(page)
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
+    page = watched(browser, viewport={"width": 1280, "height": 900})
     yield page
-    context.close()
+    page.context.close()
 
 
 @pytest.mark.browser

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import poll, strangers
+from browser import poll, watched
 from nbformat import from_dict
 
 pytest.importorskip("nbconvert", reason="the extra `site` is not installed")
@@ -62,14 +62,8 @@ def test_a_notebook_without_slides_is_refused(new_notebook, tmp_path):
 
 def opened(browser, deck):
     """A deck at the size it was made for, ready and without motion."""
-    context = browser.new_context(
-        viewport=dict(zip(("width", "height"), slides.SIZE, strict=True)), reduced_motion="reduce"
-    )
-    page = context.new_page()
-    page.asked = strangers(page)
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
+    viewport = dict(zip(("width", "height"), slides.SIZE, strict=True))
+    page = watched(browser, viewport=viewport, reduced_motion="reduce")
     page.goto(deck.as_uri())
     page.wait_for_selector("body[data-ready=true]", timeout=60_000)
     return page

@@ -50,9 +50,13 @@ class Still(anywidget.AnyWidget):
         small = Image.open(page).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
         data |= {"text/plain": repr(self), "image/png": encode(small, "PNG", optimize=True)}
         if self.alone:
-            name = type(self).__module__.rpartition(".")[2]
-            data[WIDGET_STATE] = {"widget": name, "state": as_json(self.own_state())}
+            data[WIDGET_STATE] = {"widget": self.script(), "state": as_json(self.own_state())}
         return data, metadata
+
+    @classmethod
+    def script(cls) -> str:
+        """Name of its module and of the script beside it, by which a page without a kernel knows it."""
+        return cls.__module__.rpartition(".")[2]
 
     def own_state(self) -> dict[str, object]:
         """The synchronised traits that are the widget's own, by name."""
