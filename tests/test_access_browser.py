@@ -85,7 +85,7 @@ WIDGETS = {
     "UpsamplingExplorer": ("UpsamplingExplorer()", ("application", "Input", "ArrowDown")),
     "ReceptiveFieldExplorer": (
         "ReceptiveFieldExplorer(images, {'small': stack})",
-        ("img", "Picture", "ArrowLeft"),
+        ("application", "Picture", "ArrowLeft"),
     ),
     "CRFPlayground": (
         "CRFPlayground({'conv': conv}, images, truths, STREETS, {'conv': Params(3, 4, 20, 1, 1)})",
@@ -307,6 +307,10 @@ def test_every_control_has_a_role_and_a_name(shown, name):
     controls = re.findall(rf"^ *- '?((?:{kinds})\b.*)", tree, re.MULTILINE)
     assert [line for line in controls if not re.match(r'\w+ "\w', line)] == []
     assert len(controls) >= root.evaluate_handle(STOPS).evaluate("stops => stops.length")
+    # A screen reader hands its arrow keys to an application, and keeps them on an image.
+    roles = "all => all.map((c) => [c.getAttribute('role'), c.tabIndex])"
+    canvases = root.locator("canvas").evaluate_all(roles)
+    assert {("application", 0), ("img", -1)} >= set(map(tuple, canvases))
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -89,12 +89,12 @@ def facts(page) -> dict[str, str]:
 
 
 def spoken(page) -> str:
-    return page.get_by_role("img").get_attribute("aria-label")
+    return page.get_by_role("application").get_attribute("aria-label")
 
 
 def spot(page, row: float, column: float) -> tuple[float, float]:
     """Where in the window the middle of a pixel of the picture lies."""
-    box = page.get_by_role("img").bounding_box()
+    box = page.get_by_role("application").bounding_box()
     step = box["width"] / W
     return box["x"] + (column + 0.5) * step, box["y"] + (row + 0.5) * step
 
@@ -160,7 +160,7 @@ def test_the_canvas_shows_what_the_printed_twin_shows(alone, explorer, state):
     heat = seen(alone, "heat")
     for radius in heat["radii"] if heat else ():
         clear &= abs(np.hypot(rows - 24, columns - 32) - radius) > 2
-    shown = colors(alone.get_by_role("img"), H, W).astype(int)
+    shown = colors(alone.get_by_role("application"), H, W).astype(int)
     assert clear.sum() > 1000
     off = abs(shown - printed)[clear]
     assert off.max() < 12 and off.mean() < 2  # photos lose a little on their way
@@ -181,7 +181,7 @@ def test_the_pointer_moves_the_pixel_when_it_is_pressed(alone):
 
 
 def test_arrows_move_the_pixel_and_the_text_follows(alone):
-    alone.get_by_role("img").focus()
+    alone.get_by_role("application").focus()
     for key, place in (
         ("ArrowUp", (23, 32)),
         ("Shift+ArrowRight", (23, 40)),
@@ -264,7 +264,7 @@ def test_without_a_kernel_the_first_heat_stays_and_a_line_says_so(alone, explore
         set_state(alone, source=name)
         assert seen(alone, "heat")["radii"] == start[6:]
         assert facts(alone)["95 % of the heat within"] == f"{start[7]:.1f} px"
-    alone.get_by_role("img").press("ArrowLeft")
+    alone.get_by_role("application").press("ArrowLeft")
     alone.get_by_text(f"{line} Shown is that of row 24, column 32.").wait_for(timeout=5000)
     assert seen(alone, "heat")["radii"] == start[6:]
     alone.get_by_role("slider", name="Picture").press("ArrowRight")
@@ -344,7 +344,7 @@ def test_the_explorer_lives_in_jupyterlab(browser, tmp_path, synthetic):
         outside = strangers(page)
         run_all(page, address, "field.ipynb", seconds=60)
         root = page.locator(".pixelwise-field")
-        canvas = root.get_by_role("img")
+        canvas = root.get_by_role("application")
         canvas.wait_for()
         count = page.locator(".jp-Cell").count()
         root.get_by_role("spinbutton", name="layer 2, dilation").press("ArrowUp")

@@ -50,8 +50,8 @@ def alone(browser):
 
 def canvas(page, name: str):
     """The canvas of "Input", "Output" or "Overlap"; a role and a name find it."""
-    role = "application" if name == "Input" else "img"
-    return page.locator(".pixelwise-upsampling").get_by_role(role, name=re.compile(f"^{name}"))
+    root = page.locator(".pixelwise-upsampling")
+    return root.get_by_role("application", name=re.compile(f"^{name}"))
 
 
 def colors(page, name: str, side: int) -> np.ndarray:

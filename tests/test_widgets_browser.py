@@ -112,7 +112,7 @@ def test_controls_are_named_and_move_by_keyboard(alone):
         assert picture(alone) != seen, name
     alone.get_by_role("combobox", name="Left").select_option("image")
     assert alone.evaluate("model.get('left')") == "image"
-    spoken = alone.get_by_role("img").get_attribute("aria-label")
+    spoken = alone.get_by_role("application").get_attribute("aria-label")
     assert "Picture 1, classes, opacity 61 %" in spoken
     assert "Curtain at 51 %: left of it image, right of it shifted" in spoken
     assert "no class" in spoken

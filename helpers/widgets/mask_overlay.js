@@ -7,7 +7,7 @@ const FORM = `
     <label class="slider"><span>Picture <b></b></span><input type="range" name="index"></label>
     <div class="sides"><label>Left <select name="left"></select></label>
       <label>Right <select name="right"></select></label></div>
-    <canvas role="img" tabindex="0"></canvas>
+    <canvas role="application" tabindex="0"></canvas>
     <label class="slider under"><input type="range" name="curtain" max="1" step="0.01">
       <span>Curtain <b></b></span></label>
     <label class="slider"><span>Opacity <b></b></span>

@@ -5,7 +5,7 @@ const AXES = ["kernel", "stride", "dilation"], SHARES = [0.5, 0.95], PATIENCE = 
 const TINT = "255 158 0", FLOOR = 0.0455;
 const VEIL = 0.45, HOLE = 0.7, PALE = 0.2, STRONG = 0.85; // opacities, as in Python
 const FORM = `
-  <div class="stage"><canvas role="img" tabindex="0"></canvas><div class="legend"></div><output></output></div>
+  <div class="stage"><canvas role="application" tabindex="0"></canvas><div class="legend"></div><output></output></div>
   <div class="side">
     <label><span>Who looks</span><select name="source"></select></label>
     <label><span>Picture <b></b></span><input type="range" name="index"></label>

@@ -11,7 +11,7 @@ const DRAWINGS = { clear: () => 0, "one dot": (y, x) => +(y === 2 && x === 2),
 const slider = (name, text, step) => `<label class="slider"><span>${text}</span>
   <input type="range" name="${name}" step="${step}"><b></b></label>`;
 const map = (name) => `<figure><figcaption>${name}</figcaption>
-  <canvas role="img" tabindex="0" width="720" height="720"></canvas><p></p><div class="legend"></div></figure>`;
+  <canvas role="application" tabindex="0" width="720" height="720"></canvas><p></p><div class="legend"></div></figure>`;
 const FORM = `
   <fieldset class="input"><legend>Input</legend>
     <canvas role="application" tabindex="0" width="720" height="720"></canvas>
