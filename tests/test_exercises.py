@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from itertools import pairwise, product
 
 import numpy as np
@@ -615,7 +616,7 @@ def _frequency(masks, num_classes):
     return pixels.sum(0) / labelled.sum(0)
 
 
-def _balanced(frequency=_frequency, middle=lambda f: f[f > 0].median(), absent=0.0):
+def _balanced(frequency=_frequency, middle=lambda f: f[f > 0].quantile(0.5), absent=0.0):
     """Weights ``middle / frequency``, and ``absent`` for classes that never occur."""
 
     def answer(masks, num_classes):
@@ -657,8 +658,8 @@ def _as_median_frequencies(masks, num_classes):
             hits[c] += known.count(c)
             labelled[c] += len(known)
     shares = [h / n if n else None for h, n in zip(hits, labelled, strict=True)]
-    found = sorted(f for f in shares if f)
-    return [found[len(found) // 2] / f if f else 0 for f in shares]
+    middle = statistics.median(f for f in shares if f)
+    return [middle / f if f else 0 for f in shares]
 
 
 _NAMES = public.CAMVID_AS_STREETS
@@ -693,6 +694,46 @@ def _by_equal_names(mask):
     return table[mask]
 
 
+def _inside_the_name(belongs):
+    def share(train, val):
+        known = {_sequence(name) for name in train}
+        return np.mean([any(belongs(q, name) for q in known) for name in val])
+
+    return share
+
+
+def _taps_where(inside):
+    """Mean number of taps inside, as loops count them."""
+
+    def count(height, width, rate):
+        steps = (-rate, 0, rate)
+        rows, columns = (
+            sum(inside(k + step, side) for k in range(side) for step in steps) / side
+            for side in (height, width)
+        )
+        return rows * columns
+
+    return count
+
+
+def _overwrites_void(mask, label):
+    known = (mask != 255).sum()
+    mask[mask == 255] = 99
+    return (mask == label).sum() / known
+
+
+def _by_corners(mask, size):
+    rows, columns = (torch.linspace(0, n - 1, m).round().long() for n, m in zip(mask.shape, size))
+    return mask[rows][:, columns]
+
+
+def _jumping(linear, channels, height, width):
+    conv = nn.Conv2d(channels, linear.out_features, (height, width), stride=(height, width))
+    conv.weight.data = linear.weight.data.reshape(-1, channels, height, width)
+    conv.bias.data = linear.bias.data
+    return conv
+
+
 WRONG = {
     "share": [
         (lambda mask, label: (mask == label).mean(), "counts the void pixels"),
@@ -700,6 +741,9 @@ WRONG = {
         (lambda mask, label: 100 * (mask[mask != 255] == label).mean(), "per cent"),
         (lambda mask, label: (mask[mask != 255] == 2).mean(), "use the argument label"),
         (lambda mask, label: mask == label, "array of shape"),
+        (lambda mask, label: ((mask == label) | (mask == 255)).mean(), "as if they had the label"),
+        (lambda mask, label: 100 * (mask == label).mean(), "per cent, and void"),
+        (_overwrites_void, "changed the mask"),
     ],
     "blend": [
         (lambda p, c, o: o * p + (1 - o) * c, "swapped"),
@@ -707,6 +751,9 @@ WRONG = {
         (lambda p, c, o: np.add(p * (1 - o), o * c, out=p), "overwrote"),
         (lambda p, c, o: (p + c) / 2, "plain mean"),
         (lambda p, c, o: ((1 - o) * p + o * c).mean(-1), "keep the shape"),
+        (lambda p, c, o: np.add(p * (1 - o), o * c, out=c), "overwrote colors"),
+        (lambda p, c, o: 0.75 * p + 0.25 * c, "At 0 only the picture"),
+        (lambda p, c, o: 255 * ((1 - o) * p + o * c), "no factor of 255"),
     ],
     "one_hot": [
         (lambda m, n: one_hot(m, n).permute(1, 2, 0), "class axis is last"),
@@ -716,6 +763,7 @@ WRONG = {
         (lambda m, n: one_hot(m, 4), "use the argument"),
         (lambda m, n: 1 - one_hot(m, n), "void pixel became a class"),
         (lambda m, n: one_hot(m, n).flip(0), "At .channel, row, column"),
+        (lambda m, n: list(one_hot(m, n)), "torch.stack"),
     ],
     "iou": [
         (_recall, "recall"),
@@ -726,6 +774,8 @@ WRONG = {
         (lambda m: np.nanmean(iou(m)), "one number per class"),
         (lambda m: 2 * np.diag(m) / (m.sum(0) + m.sum(1)), "Dice"),
         (lambda m: np.where(m.sum(1) > 0, iou(m), np.nan), "false alarm scores 0"),
+        (lambda m: np.diag(m) / m.sum(), "divide by all pixels"),
+        (lambda m: np.diag(m) // (m.sum(0) + m.sum(1) - np.diag(m)), "rounds down"),
     ],
     "resize_mask": [
         (lambda m, s: _interpolated(m, s, "bilinear").round().long(), "averaging invented"),
@@ -733,6 +783,9 @@ WRONG = {
         (lambda m, s: resize_mask(m, s).float(), "floats"),
         (lambda m, s: _interpolated(m, s, "nearest").roll(1, 1).long(), "do not carry the label"),
         (lambda m, s: _interpolated(m, s, "nearest").long(), "nearest-exact"),
+        (_by_corners, "changes at every pixel"),
+        (lambda m, s: F.interpolate(m[None, None], s)[0, 0], "wants floats"),
+        (lambda m, s: resize_mask(m, s)[None, None], r"take \[0, 0\]"),
         (lambda m, s: m, "Expected shape"),
     ],
     "output_size": [
@@ -740,15 +793,19 @@ WRONG = {
         (lambda n, k, s, p: (n + p - k) // s + 1, "both sides"),
         (lambda n, k, s, p: (n + 2 * p - k) / s + 1, "round down"),
         (lambda n, k, s, p: n // s, "torch says"),
+        (lambda n, k, s, p: (n - k) // s + 1, "padding is missing"),
+        (lambda n, k, s, p: -(-(n + 2 * p - k) // s) + 1, "not taken: round down"),
+        (lambda n, k, s, p: n + 2 * p - k + 1, "moves `stride` places"),
     ],
     "convolution_from_linear": [
         (_channels_last, "wrong places"),
         (_without_bias, "bias is missing"),
-        (_random_bias, "bias"),
+        (_random_bias, "weights are right. The bias"),
         (lambda linear, c, h, w: nn.Conv2d(c, linear.out_features, (h, w)), "outputs differ"),
         (lambda linear, c, h, w: nn.Conv2d(c, linear.out_features, 3), "weight should be"),
         (lambda linear, c, h, w: nn.Conv2d(c, linear.out_features, (h, w), padding=1), "no padding"),
         (lambda linear, c, h, w: linear, "Return an nn.Conv2d"),
+        (_jumping, "jumps by its own size"),
     ],
     "ceiling_mask": [
         (lambda m, s, n: F.interpolate(_shares(m, s, n).argmax(1, True).float(), scale_factor=s)[0, 0].long(), "whole blocks"),
@@ -758,6 +815,10 @@ WRONG = {
         (lambda m, s, n: _shares(m, s, n)[0].argmax(0), "Upsample before you return"),
         (lambda m, s, n: _up(F.max_pool2d(F.one_hot(m, n).permute(2, 0, 1)[None].float(), s), s)[0].argmax(0), "Max pooling"),
         (lambda m, s, n: ceiling_mask(m.flip(0), s, n), "pixels differ"),
+        (lambda m, s, n: _up(F.avg_pool2d(m[None, None].float(), s), s)[0, 0].round().long(), "mean of two names"),
+        (lambda m, s, n: _up(F.one_hot(m, n).permute(2, 0, 1)[None].float()[..., ::s, ::s], s)[0].argmax(0), "one pixel of each block"),
+        (lambda m, s, n: F.interpolate(F.one_hot(m, n).permute(2, 0, 1)[None], scale_factor=s, mode="bilinear"), "averages are floats"),
+        (lambda m, s, n: F.avg_pool2d(F.one_hot(m, n)[None].float(), s), "classes stand last"),
     ],
     "source_position": [
         (_areas_as(lambda i, n, m: i * n / m), "Half a pixel is missing"),
@@ -776,7 +837,11 @@ WRONG = {
         (_one_answer(True), "False you answer as if it were True"),
         (_points_as(lambda i, n, m: i * n / m), "Count steps between centres"),
         (_points_as(lambda i, n, m: i * (m - 1) / (n - 1)), "seven steps"),
-        (_points_as(lambda i, n, m: i * (n - 1) / m), "align_corners=True, 4 to 8 pixels: at column 1"),
+        (_points_as(lambda i, n, m: i * (n - 1) / m), "subtracted 1 in the input only"),
+        (_points_as(lambda i, n, m: i * n / (m - 1)), "subtracted 1 in the output only"),
+        (_points_as(lambda i, n, m: round(source_position(i, n, m, True))), "True you rounded. The place"),
+        (_points_as(lambda i, n, m: i * (n - 0.5) / m), "align_corners=True, 6 to 9 pixels: at column 1"),
+        (_areas_as(lambda i, n, m: (i - 0.5) * n / m + 0.5), "signs of both halves"),
         (_points_as(lambda i, n, m: i * (n - 1) // (m - 1)), "True you rounded"),
         (_points_as(lambda i, n, m: i * ((n - 1) // (m - 1))), "True the ratio became a whole"),
         (_points_as(lambda i, n, m: None), "returns nothing"),
@@ -806,6 +871,7 @@ WRONG = {
         (lambda x, r: x.reshape(-1, x.shape[1] * r, x.shape[2] * r), "only reshaped"),
         (lambda x, r: _split_channels(x, r, (0, 3, 2, 4, 1)), "block is transposed"),
         (lambda x, r: _split_channels(x, r, (0, 1, 3, 2, 4)), "side by side like tiles"),
+        (lambda x, r: _split_channels(x, r, (0, 4, 1, 3, 2)), "W and H have changed places"),
         (lambda x, r: _split_channels(x, r, (2, 3, 0, 4, 1), block_first=True), "block first"),
         (lambda x, r: x.reshape(r, r, *x.shape[1:]), "invalid for input .*C is missing"),
         (lambda x, r: pixel_shuffle(x, r).reshape(x.shape[1] * r, x.shape[2] * r), "C is missing"),
@@ -830,6 +896,7 @@ WRONG = {
         (lambda c, f, layer: F.interpolate(c, size=f.shape, mode="bilinear") + layer(f), "height and width alone"),
         (lambda c, f, layer: add_skip(c, f, layer).relu(), "Negative numbers became 0"),
         (lambda c, f, layer: _grow(c, f) + (f if f.shape[1] != c.shape[1] else layer(f)), "differ in channels"),
+        (lambda c, f, layer: (_grow(c, f) + layer(f)) / 2, "took the mean"),
         (lambda c, f, layer: _grow(c, f), "scores of the fine map are missing"),
         (lambda c, f, layer: layer(f), "coarse scores are missing"),
         (lambda c, f, layer: add_skip(c, f, layer)[0], "size of the fine one"),
@@ -871,6 +938,8 @@ WRONG = {
         (lambda f, h, w: _crop_from(f, *[a // 2 - b // 2 for a, b in zip(f.shape[-2:], (h, w), strict=True)], h, w), "8 x 6 to 5 x 3.*smaller part first"),
         (lambda f, h, w: f[..., _middle(f, h, w)[0] : h, _middle(f, h, w)[1] : w], "2 rows and 4 columns instead of 4 and 6"),
         (_crop_around_the_middle, "6 rows and 4 columns instead of 6 and 5.*start to start"),
+        (lambda f, h, w: F.interpolate(f, size=(h, w), mode="bilinear"), "You resized"),
+        (lambda f, h, w: F.interpolate(f, size=(h, w)), "You resized.*By nearest"),
         (lambda f, h, w: centre_crop(f, w, h), "Height and width are swapped"),
         (_crop_both_sides, "end the slice at start"),
         (_crop_to_ends, "margin is odd"),
@@ -900,6 +969,7 @@ WRONG = {
         (_own_stride, "by its own stride"),
         (_stride_before, "stride of one layer"),
         (_size_from(lambda layers: [(k, s * d, d) for k, s, d in layers]), "does not carry over"),
+        (lambda layers: receptive_field([(k, d, s) for k, s, d in layers]), "swapped the last two"),
         (lambda layers: receptive_field(layers[-1:]), "Only the last layer"),
         (_return_in_the_loop, "return inside the loop"),
         (lambda layers: (np.prod([(k - 1) * d + 1 for k, _, d in layers]), 1), "Sizes do not multiply"),
@@ -977,6 +1047,12 @@ WRONG = {
     "taps_inside": [
         (lambda h, w, r: (1 + 2 * (h - r) / h) * (1 + 2 * (w - r) / w), "negative number"),
         (lambda h, w, r: taps_inside(h, w, r) - 1, "centre tap is missing"),
+        (_taps_where(lambda at, side: 0 <= at <= side), "`width` are outside: 0 <= row"),
+        (_taps_where(lambda at, side: 0 < at < side), "Row 0 and column 0 are inside"),
+        (lambda h, w, r: 9 * max(0, h - r) / h * max(0, w - r) / w, "by nine. The centre"),
+        (lambda h, w, r: 9 * (h - r) / h * (w - r) / w, "by nine, and a rate"),
+        (lambda h, w, r: 1 + 4 * max(0, h - r) / h + 4 * max(0, w - r) / w, "corner tap needs room along both"),
+        (lambda h, w, r: F.conv2d(torch.ones(1, 1, h, w), torch.ones(1, 1, 3, 3), padding=1, dilation=r).mean(), "torch says: .*With padding=rate"),
         (lambda h, w, r: taps_inside(h, w, r) / 9, "share of the nine"),
         (lambda h, w, r: 100 * taps_inside(h, w, r) / 9, "per cent"),
         (lambda h, w, r: _tap_counts(h, w, r).sum(), "sum over all positions"),
@@ -1110,6 +1186,8 @@ WRONG = {
         (lambda u, k, q: potts_update(u, k, q).argmax(0), "fractions are lost"),
         (lambda u, k, q: potts_update(u, k, q).amax(0), "one number per pixel"),
         (lambda u, k, q: q, "q as it came"),
+        (lambda u, k, q: (-u - (1 - q)).softmax(0), "kernel is forgotten"),
+        (lambda u, k, q: (q - (1 - q) @ k).softmax(0), "q stands where"),
         (_overwritten, "changed a tensor"),
         (lambda u, k, q: potts_update(u, k, q).T, "Labels and pixels have changed places"),
         (lambda u, k, q: (k @ q.T - u.T).softmax(1), "Labels and pixels have changed places"),
@@ -1130,7 +1208,7 @@ WRONG = {
         (lambda compat, c: np.diag(compat) if compat.ndim == 1 else as_penalty(compat, c), "compat=10: Python says: .*treat the number as an array"),
         (lambda compat, c: as_penalty(compat, c) if len(compat) else None, "Python says: .*treat the number as an array"),
         (_for_numbers(lambda w, c: np.diag(w)), "Python says: .*treat the number as an array"),
-        (_for_arrays(lambda v: -np.diag(v)), "adds an array as it is"),
+        (_for_arrays(lambda v: -np.diag(v)), "adds a vector as it is"),
         (_for_arrays(lambda v: v * (1 - np.eye(len(v)))), "price of unequal labels. It is that of equal ones"),
         (_for_arrays(lambda v: v[:, None] * (1 - np.eye(len(v)))), "price of unequal labels, row by row"),
         (_for_arrays(lambda v: np.tile(v[:, None], len(v))), "throughout: label l pays"),
@@ -1174,7 +1252,10 @@ WRONG = {
         (_largest_gap(compare=lambda inside, across: inside / across), "divide the means"),
         (lambda i, a, s: i.mean(), "mean difference inside"),
         (lambda i, a, s: a.mean(), "mean difference across"),
-        (lambda i, a, s: (i.mean() + a.mean()) / 2, "middle between"),
+        (lambda i, a, s: (i.mean() + a.mean()) / 2, "middle between both means"),
+        (lambda i, a, s: (np.median(i) + np.median(a)) / 2, "middle between both medians"),
+        (_largest_gap(lambda d, s: np.exp(-(d**2) / 2 * s**2)), "multiplies by sigma"),
+        (lambda i, a, s: s[-1], "last candidate"),
         (lambda i, a, s: _nearest(np.median(i), s), "Picture 1: you say 4, expected 6"),
         (_squared_in_place, "changed a tensor or array"),
     ],
@@ -1196,6 +1277,10 @@ WRONG = {
         (lambda a, b: (np.mean(a) - np.mean(b), sum(_student(len(a)) * stats.sem(x) for x in (a, b))), "add the half widths of both"),
         (_half_as(lambda a, b: 1.96 * stats.sem(a - b)), "yet. 1.96 is the factor.*n - 1..$"),
         (_half_as(lambda a, b: stats.norm.ppf(0.975) * stats.sem(a - b)), "yet. Your factor is that of the normal curve.*n - 1..$"),
+        (_half_as(lambda a, b: 2.78 * stats.sem(a - b)), "yet. 2.78 is the factor of five"),
+        (_half_as(lambda a, b: _student(len(a), 0.025) * stats.sem(a - b)), "lower end, which is negative"),
+        (_half_as(lambda a, b: _student(len(a)) * (a - b).var(ddof=1) / len(a) ** 0.5), "That is the variance"),
+        (_half_as(lambda a, b: _student(len(a)) * (a - b).std(ddof=1) / (len(a) - 1) ** 0.5), "n - 1 is in ddof=1 already"),
         (_half_as(lambda a, b: 2 * stats.sem(a - b)), "yet. 2 is a rule of thumb.*n - 1..$"),
         (_half_as(lambda a, b: stats.t.ppf(0.975, len(a)) * stats.sem(a - b)), "yet. One degree of freedom.*, not n.$"),
         (_half_as(lambda a, b: _student(len(a), 0.95) * stats.sem(a - b)), "yet. The quantile 0.95 .*take 0.975.$"),
@@ -1259,6 +1344,8 @@ WRONG = {
         (lambda n: _Net(n + 1), "One class too many"),
         (_ends_in(lambda x: x.softmax(1)), "Leave the softmax out"),
         (_ends_in(lambda x: x.relu()), "Leave out the last ReLU"),
+        (_ends_in(lambda x: x.sigmoid()), "last sigmoid or softmax"),
+        (_ends_in(lambda x: x.softmax(-1)), "last sigmoid or softmax"),
         (_ends_in(lambda x: x.argmax(1)), "These are labels"),
         (_ends_in(lambda x: x.argmax(1, keepdim=True)), "These are labels"),
         (_ends_in(lambda x: x.mean((2, 3))), "one answer per image"),
@@ -1305,6 +1392,9 @@ WRONG = {
         (_shared(lambda name: re.sub(r"\D", "", _sequence(name))), "digits of the sequence only"),
         (_shared(lambda name: name[:6]), "differ in length: cut at the underscore"),
         (_shared(_sequence, lambda hits, train, val: any(hits)), "whether any frame"),
+        (_inside_the_name(lambda q, name: q in name), "anywhere in the name"),
+        (_inside_the_name(lambda q, name: name.startswith(q)), "begin with a sequence"),
+        (_shared(_sequence, lambda hits, train, val: round(np.mean(hits), 2)), "rounded the share"),
         (_shared(_sequence, lambda hits, train, val: all(hits)), "whether all frames"),
         (_shared(_sequence, lambda hits, train, val: sum(hits) // len(val)), "whether all frames are shared, or // rounded"),
         (_shared(_sequence, lambda hits, train, val: hits), "a yes or no for each frame"),
@@ -1322,6 +1412,7 @@ WRONG = {
         (_balanced(middle=lambda f: f.median()), "pull the median down"),
         (_balanced(middle=lambda f: f.mean()), "yet. That is the mean frequency over each"),
         (_balanced(middle=lambda f: 1), "yet. The median is missing: you have plain 1"),
+        (_balanced(middle=lambda f: f[f > 0].median()), "lower of two middle values"),
         (_balanced(_among_all, lambda f: f[f > 0].mean()), "pixels of all images.* mean frequency over each"),
         (_balanced(_among_all, lambda f: 1), "pixels of all images.* plain 1 / frequency"),
         (_changed(lambda w: torch.where(w > 0, 1 / w, 0)), "upside down"),

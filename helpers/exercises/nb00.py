@@ -16,14 +16,17 @@ def share(mask, label):
     "share",
     (
         "A comparison such as mask == label gives True and False; their mean is a share.",
-        "Void pixels (255) belong to no class. They count neither above nor below the line.",
+        "mask != 255 marks the labelled pixels. Divide by their number, not by mask.size.",
         "Keep the labelled pixels first: known = mask[mask != 255]. Then compare, then take the mean.",
     ),
     share,
 )
 def check_share(answer) -> str:
     mask = np.array([[2, 2, 255, 255], [2, 0, 1, 255]], np.uint8)
+    given = mask.copy()
     got = run(answer, mask, 2)
+    if not np.array_equal(mask, given):
+        raise Mistake("Your function changed the mask it was given; others need it. Work on a copy.")
     if not np.isscalar(got) and np.ndim(got) != 0:
         raise Mistake(f"The answer is one number; you returned an array of shape {np.shape(got)}.")
     got = float(got)
@@ -31,6 +34,10 @@ def check_share(answer) -> str:
         raise Mistake(
             "3 of 8 counts the void pixels below the line. Five pixels have a class: leave out 255."
         )
+    if np.isclose(got, 6 / 8):
+        raise Mistake("You count void pixels as if they had the label. Leave out 255.")
+    if np.isclose(got, 37.5):
+        raise Mistake("That is per cent, and void is counted: leave it out, and do not multiply.")
     if np.isclose(got, 3):
         raise Mistake("That is the number of pixels. A share lies between 0 and 1: divide.")
     if np.isclose(got, 60):
@@ -55,7 +62,7 @@ def blend(picture, colors, opacity):
     "blend",
     (
         "With opacity 0 you must see only the picture, with opacity 1 only the colours.",
-        "It is a weighted mean of the two; the weights add up to one.",
+        "At opacity 0.25 the colours have the weight 0.25 and the picture has 0.75.",
         "The colours get the weight opacity. What is left for the picture?",
     ),
     blend,
@@ -76,10 +83,15 @@ def check_blend(answer) -> str:
         )
     if np.allclose(got, 0.5):
         raise Mistake("That is the plain mean, whatever the opacity. Use the argument.")
+    if np.allclose(got, 0.35 * 255):
+        raise Mistake("Stay between 0 and 1, as the picture does: no factor of 255.")
     if not np.allclose(got, 0.35):
         raise Mistake(
             f"0.2 under 0.8 at opacity 0.25 should give 0.35; yours gives {got.flat[0]:.3f}."
         )
-    if picture.min() != 0.2 or picture.max() != 0.2:
-        raise Mistake("The result is right, but your function overwrote the picture it was given.")
+    for name, array, value in (("picture", picture, 0.2), ("colors", colors, 0.8)):
+        if not (array == value).all():
+            raise Mistake(f"The result is right, but your function overwrote {name}.")
+    if not np.allclose(run(answer, picture, colors, 0.0), picture):
+        raise Mistake("Right for opacity 0.25. At 0 only the picture is left: use the argument.")
     return "The weights add up to one."

@@ -17,7 +17,7 @@ def one_hot(mask, num_classes):
 @exercise(
     "one_hot",
     (
-        "Channel c is a picture of 0 and 1: 1 where the mask says c.",
+        "For one class it is a comparison: mask == 3 is channel 3. You need this for all classes.",
         "Compare the mask (H, W) with the labels 0..C-1 shaped (C, 1, 1); broadcasting does the rest.",
         "torch.arange(num_classes)[:, None, None] has the shape you need. A void pixel equals none of its labels.",
     ),
@@ -26,11 +26,14 @@ def one_hot(mask, num_classes):
 def check_one_hot(answer) -> str:
     mask = torch.tensor([[0, 1, 255], [2, 2, 1]])
     try:
-        got = torch.as_tensor(run(answer, mask, 4)).float()
+        got = run(answer, mask, 4)
+        if isinstance(got, list | tuple):
+            raise Mistake("That is a list of maps: torch.stack makes one tensor (C, H, W) of them.")
+        got = torch.as_tensor(got).float()
     except (RuntimeError, IndexError) as error:
         run(answer, mask.clamp(max=3), 4)  # raises again if void is not to blame
         raise Mistake(
-            f"The void pixel (255) broke it: {error}. No channel is its own; it must stay all zeros."
+            f"The void pixel (255) broke it ({error}). Void has no channel: all of them stay 0 there."
         ) from error
     if got.shape == (2, 3, 4):
         raise Mistake(
@@ -96,6 +99,10 @@ def check_iou(answer) -> str:
         raise Mistake(
             "That is the Dice score, 2 hits / (row sum + column sum). IoU divides by the union."
         )
+    if np.allclose(got[:2], hits / matrix.sum()):
+        raise Mistake("You divide by all pixels. Divide each class by its own union.")
+    if (got[:2] == 0).all():
+        raise Mistake("// rounds down, and every score below 1 becomes 0. Divide with /.")
     if not np.isnan(got[3]):
         raise Mistake(
             f"Class 3 is neither there nor predicted: nothing to score, so nan. You gave {got[3]:g}."
@@ -118,7 +125,7 @@ def resize_mask(mask, size):
 @exercise(
     "resize_mask",
     (
-        "Labels are names written as numbers. What lies between sky (0) and road (2)?",
+        "Where in the old mask lies the middle of new pixel k? At (k + 0.5) * H / h; take the label there.",
         "The result may hold only labels that the mask holds: copy the nearest one, never average.",
         "F.interpolate wants a float (N, C, H, W) and mode='nearest-exact'; go back to (H, W) integers after it.",
     ),
@@ -128,11 +135,18 @@ def check_resize_mask(answer) -> str:
     mask = torch.zeros(8, 12, dtype=torch.long)
     mask[:, 6:] = 2
     mask[6:, :3] = 255
-    got = torch.as_tensor(run(answer, mask, (4, 5)))
+    try:
+        got = torch.as_tensor(run(answer, mask, (4, 5)))
+    except RuntimeError as error:
+        if "not implemented for" not in str(error):
+            raise
+        raise Mistake("F.interpolate wants floats: .float() first, .long() after it.") from error
     if tuple(got.shape) == (5, 4):
         raise Mistake(
             "Height and width are swapped: size is (H, W), as in torch; Pillow's resize wants (W, H)."
         )
+    if tuple(got.shape) == (1, 1, 4, 5):
+        raise Mistake("Batch and channel are still there: take [0, 0] of the result.")
     if tuple(got.shape) != (4, 5):
         raise Mistake(f"Expected shape (4, 5), got {tuple(got.shape)}.")
     invented = sorted(set(got.flatten().tolist()) - {0, 2, 255})
@@ -146,6 +160,12 @@ def check_resize_mask(answer) -> str:
         )
     cornered = F.interpolate(mask[None, None].float(), size=(4, 5), mode="nearest")[0, 0].long()
     if torch.equal(got, resize_mask(mask, (4, 5))):
+        fine = torch.arange(96).reshape(8, 12) % 7  # where corners and middles read other labels
+        if not torch.equal(torch.as_tensor(run(answer, fine, (3, 5))), resize_mask(fine, (3, 5))):
+            raise Mistake(
+                "Right for large regions. On a mask that changes at every pixel you read beside the "
+                "middle: new pixel k reads at (k + 0.5) * H / h."
+            )
         return "Not one label that was not there before."
     if torch.equal(got, cornered):
         raise Mistake(

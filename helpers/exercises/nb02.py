@@ -51,7 +51,12 @@ def check_output_size(answer) -> str:
             raise Mistake(
                 f"For {case} you say {got}, torch says {want}: the starting position counts too (+ 1)."
             )
-        raise Mistake(f"For {case} you say {got}, torch says {want}.")
+        why = {
+            (size - kernel) // stride + 1: "the padding is missing.",
+            -(-(size + 2 * padding - kernel) // stride) + 1: "a last step that does not fit is not taken: round down.",
+            size + 2 * padding - kernel + 1: "the kernel moves `stride` places at a time.",
+        }.get(got, "draw the padded row, and the places where the kernel starts.")
+        raise Mistake(f"For {case} you say {got}, torch says {want}: {why}")
     return "Checked against torch on six layers."
 
 
@@ -94,9 +99,15 @@ def check_convolution_from_linear(answer) -> str:
         no_bias = want - linear.bias
     if torch.allclose(got, want, atol=1e-5):
         wide = conv(torch.randn(1, 3, 4, 6, generator=generator)).shape
+        if wide[2:] != (3, 3):
+            raise Mistake(
+                "On one map it is right. On a larger one it jumps by its own size: leave the stride at 1, so that it slides."
+            )
         return f"And on a larger map it gives {wide[2]} x {wide[3]} answers instead of one."
     if conv.bias is None or torch.allclose(got, no_bias, atol=1e-5):
         raise Mistake("The products agree, the bias is missing: copy it too.")
+    if torch.equal(conv.weight, linear.weight.reshape(5, 3, 2, 4)):
+        raise Mistake("The weights are right. The bias is not the linear layer's: copy it too.")
     if torch.allclose(got - got.mean(), want - want.mean(), atol=1e-2) or torch.allclose(
         conv.weight.flatten().sort().values, linear.weight.flatten().sort().values
     ):
@@ -120,14 +131,24 @@ def ceiling_mask(mask, stride, num_classes):
     (
         "Four steps: one-hot, average over stride x stride blocks, back up bilinearly, largest channel.",
         "The argmax comes last. Taken on the small map, it throws the shares away before bilinear can use them.",
-        "F.avg_pool2d(one_hot, stride), then F.interpolate(..., scale_factor=stride, mode='bilinear'), then argmax over classes.",
+        "one_hot = F.one_hot(mask, num_classes).permute(2, 0, 1)[None].float(); F.avg_pool2d(one_hot, stride); F.interpolate(..., scale_factor=stride, mode='bilinear'); argmax over the classes.",
     ),
     ceiling_mask,
 )
 def check_ceiling_mask(answer) -> str:
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(48), indexing="ij")
     mask = (columns > 13 + rows // 3).long() + (rows > 20).long()
-    got = torch.as_tensor(run(answer, mask, 8, 3))
+    try:
+        got = torch.as_tensor(run(answer, mask, 8, 3))
+    except RuntimeError as error:
+        why = {
+            "not implemented for": "averages are floats: .float() behind the one-hot map.",
+            "too small": "the classes stand last after F.one_hot: .permute(2, 0, 1) puts them first.",
+        }
+        for words, advice in why.items():
+            if words in str(error):
+                raise Mistake(f"torch says: {error}. Perhaps {advice}") from error
+        raise
     if got.ndim != 2:
         raise Mistake(
             f"Return one mask (H, W); yours has shape {tuple(got.shape)}: take [0] of the batch."
@@ -157,6 +178,14 @@ def check_ceiling_mask(answer) -> str:
         raise Mistake(
             "align_corners=True stretches the map, so edges move. The cells are areas: align_corners=False."
         )
+    numbers = F.avg_pool2d(mask[None, None].float(), 8)
+    numbers = F.interpolate(numbers, scale_factor=8, mode="bilinear")[0, 0]
+    if any(torch.equal(got, n.long()) for n in (numbers, numbers.round())):
+        raise Mistake(
+            "You averaged the labels themselves: the mean of two names is a third name. Average the one-hot map."
+        )
+    if torch.equal(got, bilinear(one_hot[..., ::8, ::8])):
+        raise Mistake("You took one pixel of each block. Average the whole block.")
     if torch.equal(got, bilinear(F.max_pool2d(one_hot, 8))):
         raise Mistake("Max pooling says which classes occur, not how much of each. Average.")
     raise Mistake(

@@ -28,7 +28,8 @@ def source_position(i, size_in, size_out, align_corners):
     source_position,
 )
 def check_source_position(answer) -> str:
-    for n, m in ((4, 8), (6, 9), (7, 3)):
+    # Not 4 to 8 first: there, swapped signs and a forgotten half give the same.
+    for n, m in ((6, 9), (4, 8), (7, 3)):
         i = torch.arange(m).double()
         areas, points = _reads(n, m, False), _reads(n, m, True)
         got = {corners: _places(answer, n, m, corners) for corners in (False, True)}
@@ -37,6 +38,7 @@ def check_source_position(answer) -> str:
         no_half, half_before, half_after = i * n / m, (i + 0.5) * n / m, i * n / m - 0.5
         upside_down = (i + 0.5) * m / n - 0.5
         cut_off, cut_at_zero, rounded = areas.clamp(0, n - 1), areas.clamp(min=0), areas.floor()
+        signs = (i - 0.5) * n / m + 0.5
         wrong = {
             "With align_corners=False you answer as if it were True.": points,
             "Half a pixel is missing. Over 4 pixels, pixel 0 of 8 covers the left half of the first: its centre is left of index 0, at -0.25.": no_half,
@@ -45,6 +47,7 @@ def check_source_position(answer) -> str:
             "The ratio is upside down: where the output has more pixels, one of its steps is less than one in the input.": upside_down,
             "You cut it off at the ends. torch does so later; the place itself may lie outside, as -0.25 does.": cut_off,
             "You cut it off at 0. torch does so later; the place itself may lie outside, as -0.25 does.": cut_at_zero,
+            "The signs of both halves are swapped: the centre of output pixel i is at i + 0.5, and index 0 is half a pixel inside.": signs,
             "You rounded. The place may lie between two pixels: / does not round, // does.": rounded,
             "// divides to whole numbers, and the place is not one. Divide with /.": half_before.floor()
             - 0.5,
@@ -58,6 +61,13 @@ def check_source_position(answer) -> str:
             "With align_corners=True the last pixel reads the last: pixel 7 of 8 over 4 reads at 3, yours at 3.5. Count steps between centres, not pixels.": no_half,
             "With align_corners=True the ratio is upside down: from 4 to 8, seven steps cover three.": upside_down,
             "With align_corners=True you rounded: // divides to whole numbers. Divide with /.": points.floor(),
+            "With align_corners=True you rounded. The place may lie between two pixels.": points.round(),
+            "You subtracted 1 in the output only. n pixels have n - 1 steps, in both rows.": i
+            * n
+            / (m - 1),
+            "You subtracted 1 in the input only. n pixels have n - 1 steps, in both rows.": i
+            * (n - 1)
+            / m,
             "With align_corners=True the ratio became a whole number: // rounds down. Divide with /.": i
             * ((n - 1) // (m - 1)),
         }
@@ -117,7 +127,7 @@ def check_transposed_convolution(answer) -> str:
         except (RuntimeError, IndexError) as error:
             room = "((H - 1) * stride + k, (W - 1) * stride + k)"
             raise Mistake(
-                f"{case}: torch says: {error}. Perhaps the output has no room for the last stamp: it must be {room}, and stamps start `stride` apart, not k."
+                f"{case}: torch says: {error}. Perhaps the output has no room for the last stamp: it must be {room}, and stamps start `stride` apart, not k. Or a slice is not k long."
             ) from error
         why = {
             (height * stride, width * stride): "H * stride leaves no room for the last stamp.",
@@ -187,11 +197,13 @@ def check_pixel_shuffle(answer) -> str:
         split = x.reshape(channels, factor, factor, height, width)
         reshaped = x.reshape(want.shape)
         transposed = split.permute(0, 3, 2, 4, 1).reshape(want.shape)
+        swapped = split.permute(0, 4, 1, 3, 2)
         tiled = split.permute(0, 1, 3, 2, 4).reshape(want.shape)
         block_first = x.reshape(factor, factor, channels, height, width)
         block_first = block_first.permute(2, 3, 0, 4, 1).reshape(want.shape)
         wrong = {
             "You only reshaped: the numbers stay in their order, and one channel fills whole rows. permute before the last reshape.": reshaped,
+            "W and H have changed places in your permute: rows come from H, columns from W.": swapped.reshape(want.shape),
             "Each block is transposed: its second channel goes to the right of the first, not below it.": transposed,
             "Whole maps stand side by side like tiles. They must interleave: H before the row of the block, W before its column.": tiled,
             "You split the channels block first, as TensorFlow does. In torch the first factor * factor channels make output channel 0.": block_first,

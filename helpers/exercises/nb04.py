@@ -52,6 +52,7 @@ def check_add_skip(answer) -> str:
         up = _bilinear(coarse, size)
         wrong = {say: wrong_up + scores for say, wrong_up in _badly_grown(coarse, size).items()}
         wrong["The scores of the fine map are missing: add them."] = up
+        wrong["You took the mean. Add, and do not divide by two."] = (up + scores) / 2
         wrong["The coarse scores are missing: add them, upsampled."] = scores
         if classes == features:
             unscored = "The fine map holds features, not scores: apply score_layer to it first."
@@ -167,7 +168,12 @@ def check_centre_crop(answer) -> str:
             rule = f"You return {got.shape[2]} rows and {got.shape[3]} columns instead of {h} and {w}: slice from start to start + height, and so with the width."
         require_shape(got, (2, 2, h, w), case, why, rule)
         want = F.pad(maps, (-left, left + w - columns, -top, top + h - rows))
-        wrong = {}
+        resized = F.interpolate(maps, size=(h, w), mode="bilinear", align_corners=False)
+        nearest = F.interpolate(maps, size=(h, w))
+        say = "You resized the map. A crop cuts a window out and leaves its numbers as they are."
+        wrong = {say: resized, f"{say} (By nearest, too.)": nearest}
+        if (h, w) == (rows, columns):
+            wrong = {}
         for i in range(rows - h + 1):
             for j in range(columns - w + 1):
                 other_half = i in (top, rows - h - top) and j in (left, columns - w - left)

@@ -96,6 +96,7 @@ def _wrong_sizes(layers: list) -> dict[str, Tensor]:
         "You multiply a layer's growth by its own stride. What counts are the strides of all layers before it.": 1 + (grow * s).sum(),
         "You multiply a layer's growth by the stride of one layer. What counts are the strides of all layers before it.": 1 + (grow * previous).sum(),
         "Dilation does not carry over to the next layer as a stride does: the map after it is as dense as before.": 1 + (grow * before * d.cumprod(0) / d).sum(),
+        "Each layer is (kernel, stride, dilation), in this order: you swapped the last two.": 1 + ((k - 1) * s * (d.cumprod(0) / d)).sum(),
         "Only the last layer is counted: keep what the layers before it gave.": 1 + grow[-1],
         "Only the first layer is counted: is there a return inside the loop?": 1 + grow[0],
         "Sizes do not multiply: two 3x3 convolutions see 5 x 5 pixels, not 9 x 9.": (1 + grow).prod(),
@@ -173,6 +174,7 @@ def check_dilated_convolution(answer) -> str:
         rows, columns = (torch.arange(-rate, side + rate) for side in (height, width))
         clamped = x[rows.clamp(0, height - 1)][:, columns.clamp(0, width - 1)]
         wrapped = x[rows % height][:, columns % width]
+        one_end = F.pad(wrapped[: height + rate, : width + rate], (0, rate, 0, rate))
         edge_lost, overwritten = F.pad(x[1:, 1:], (1, 0, 1, 0)), ones
         for tap in range(9):
             only = kernel * (torch.arange(9).reshape(3, 3) == tap)
@@ -189,6 +191,7 @@ def check_dilated_convolution(answer) -> str:
             "The centre tap is missing: kernel[1, 1] reads the pixel itself.": _torch_dilated(x, no_centre, rate),
             "Outside the map you read the nearest edge pixel. There it counts 0.": _valid(clamped, kernel, rate),
             "Outside the map you read from the other end, as negative indices and roll do. There it counts 0.": _valid(wrapped, kernel, rate),
+            "Negative indices read from the other end of the map. Look for 0 <= as well as for < H.": _valid(one_end, kernel, rate),
             "Row 0 and column 0 are part of the map, you leave them out: compare with 0 <=, not 0 <.": _torch_dilated(edge_lost, kernel, rate),
             "Where one tap falls outside you give up the other eight. Only that tap counts 0.": want * (_torch_dilated(ones, all_taps, rate) == 9),
             "Your window starts at the pixel. It lies around it: taps at -rate, 0 and rate.": _valid(F.pad(x, (0, 2 * rate, 0, 2 * rate)), kernel, rate),
@@ -224,8 +227,8 @@ def rates_without_holes(extent):
     "rates_without_holes",
     (
         "In each layer a path goes one rate to the left, stays, or goes one rate to the right. The extent says how far four such steps must reach together.",
-        "The rates add up to (extent - 1) / 2. Suppose that the first layers see everything up to s on each side. The next layer shows this piece of 2s + 1 pixels three times, one rate apart: how large may the rate be?",
-        "The pieces touch at a rate of 2s + 1, where s is the sum of the rates so far. Take as much as that from what is left, but keep back 1 for each layer to come.",
+        "The rates add up to (extent - 1) / 2. Suppose that the first layers see everything up to r on each side. The next layer shows this piece of 2r + 1 pixels (the s of the text) three times, one rate apart: how large may the rate be?",
+        "The pieces touch at a rate of 2r + 1, where r is the sum of the rates so far. Take as much as that from what is left, but keep back 1 for each layer to come.",
     ),
     rates_without_holes,
 )

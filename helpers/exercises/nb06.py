@@ -35,7 +35,14 @@ def check_taps_inside(answer) -> str:
     names = [f"Map {height} x {width}, rate {rate}" for height, width, rate in cases]
     got, counts = [], []
     for case, (height, width, rate) in zip(names, cases, strict=True):
-        number = tensor_from(answer, height, width, rate)
+        try:
+            number = tensor_from(answer, height, width, rate)
+        except RuntimeError as error:
+            if "Kernel size can't be greater" not in str(error):
+                raise
+            raise Mistake(
+                f"{case}: torch says: {error}. With padding=rate there is room for the outer taps."
+            ) from error
         if tuple(number.shape) == (height, width):
             raise Mistake(f"{case}: you return a number for each position. Take their mean.")
         if number.numel() != 1:
@@ -72,6 +79,11 @@ def check_taps_inside(answer) -> str:
         "One position too few: of 4 rows, 3 have a row below them at rate 1.": inside(rate + 1).prod(0),
         "One position too many: of 4 rows, 3 have a row below them at rate 1.": inside(rate - 1).prod(0),
         "Your taps are 1 apart, whatever the rate.": inside(1).prod(0),
+        "Row `height` and column `width` are outside: 0 <= row < height.": ((sides + (sides - rate).clamp(min=0) + (sides - rate + 1).clamp(min=0).minimum(sides)) / sides).prod(0),
+        "Row 0 and column 0 are inside, too: 0 <= row < height.": ((sides - 1 + (sides - rate).clamp(min=0) + (sides - rate - 1).clamp(min=0)) / sides).prod(0),
+        "You multiply the share of one outer tap by nine. The centre is always inside: count three rows and three columns.": 9 * ((sides - rate).clamp(min=0) / sides).prod(0),
+        "You multiply the share of one outer tap by nine, and a rate larger than the map makes it negative.": 9 * ((sides - rate) / sides).prod(0),
+        "A corner tap needs room along both axes; you ask for one.": 2 * rows + 2 * columns - 3,
         "You count a position only if all nine taps are inside. Those that are inside elsewhere count, too.": 9 * ((sides - 2 * rate).clamp(min=0) / sides).prod(0),
         "That is the best position. The mean over all of them is asked for.": torch.stack([count.max() for count in counts]),
         "That is the worst position, or // rounded the shares down. The mean over all positions is asked for; divide with /.": torch.stack([count.min() for count in counts]),

@@ -96,6 +96,8 @@ def _wrong_updates(unary: Tensor, kernel: Tensor, q: Tensor) -> dict[str, Tensor
         "You return the likeliest label as 1, the others as 0. Return the probabilities: the next update needs them.": F.one_hot(right.argmax(0), len(q)).T.double(),
         "You count only the likeliest label of each neighbour. Its probabilities count, q as it is.": (likeliest @ kernel.T - unary).softmax(0),
         "You return q as it came.": q,
+        "The kernel is forgotten: multiply 1 - q of j by kernel[i, j], and add up over j.": (q - unary).softmax(0),
+        "q stands where -unary should: the energies of the network stay in every update.": (q + messages).softmax(0),
     }  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def as_penalty(compat, num_classes):
     "as_penalty",
     (
         "Row l of M says what label l pays: M[l, k] times the message of label k. A positive number on the diagonal is a price for having neighbours of one's own label.",
-        "A number w attracts: label l saves w times its own message. Of an array v, label l pays v[l] times its own message. Of a matrix, pydensecrf takes the mean of it and its transpose.",
+        "A number w attracts: label l saves w times its own message. Of a vector v, label l pays v[l] times its own message. Of a matrix, pydensecrf takes the mean of it and its transpose.",
         "np.ndim(compat) is 0, 1 or 2. Minus w times np.eye(num_classes); np.diag, with no minus; half of the matrix plus its .T.",
     ),
     as_penalty,
@@ -152,7 +154,7 @@ def check_as_penalty(answer) -> str:
                 f"{case}: all rows of your matrix are equal. All labels pay the same, so no probability changes."
             )
         compare(got, want, _wrong_penalties(compat, c), case)
-    return "So compat=3, an array of -3 and the matrix 3 * (1 - I) do the same; np.array([3, 3, 3]) does the opposite, it repels."
+    return "So compat=3, a vector of -3 and the matrix 3 * (1 - I) do the same; the vector np.array([3, 3, 3]) does the opposite, it repels."
 
 
 def _wrong_penalties(compat, c: int) -> dict[str, Tensor]:
@@ -167,9 +169,9 @@ def _wrong_penalties(compat, c: int) -> dict[str, Tensor]:
         }  # fmt: skip
     if given.ndim == 1:
         return {
-            "You turn the sign, as for a number. pydensecrf adds an array as it is, which is why positive numbers repel.": -given.diag(),
-            "You read the array as the price of unequal labels. It is that of equal ones, which is why positive numbers repel.": given * others,
-            "You read the array as the price of unequal labels, row by row. It is that of equal ones, which is why positive numbers repel.": given[:, None] * others,
+            "You turn the sign, as for a number. pydensecrf adds a vector as it is, which is why positive numbers repel.": -given.diag(),
+            "You read the vector as the price of unequal labels. It is that of equal ones, which is why positive numbers repel.": given * others,
+            "You read the vector as the price of unequal labels, row by row. It is that of equal ones, which is why positive numbers repel.": given[:, None] * others,
             "Row l is v[l] throughout: label l pays for the messages of all labels. Only its own counts: the diagonal.": given[:, None].expand(c, c),
         }  # fmt: skip
     mean = (given + given.T) / 2
@@ -257,5 +259,8 @@ def _wrong_choices(inside: np.ndarray, across: np.ndarray, sigmas: np.ndarray) -
         "You divide the means. At a small sigma both are near 0, and still one is many times the other: subtract.": best(alike / joined),
         "You return the mean difference inside, where the kernel is 0.6. Compare the candidates by their kernels.": inside.mean(),
         "You return the mean difference across. The kernel would be 0.6 there, far from 0. Compare the candidates by their kernels.": across.mean(),
+        "/ 2 * sigma**2 multiplies by sigma**2. Write / (2 * sigma**2).": best(gaps(lambda d, s: np.exp(-(d**2) / 2 * s**2))),
+        "You return the last candidate. Is the line that keeps the best one inside the if?": sigmas[-1],
+        "You return the middle between both medians. Compare the candidates by their kernels.": (np.median(inside) + np.median(across)) / 2,
         "You return the middle between both means. Compare the candidates by their kernels.": (inside.mean() + across.mean()) / 2,
     }  # fmt: skip

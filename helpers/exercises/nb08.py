@@ -97,12 +97,15 @@ def _wrong_halves(scores: list, others: list) -> dict[str, float]:
         f"1.96 is the factor for many runs. {few}": 1.96,
         f"Your factor is that of the normal curve, for many runs. {few}": stats.norm.ppf(0.975),
         f"2 is a rule of thumb for many runs. {few}": 2,
+        f"2.78 is the factor of five values. {few}": 2.78,
+        "stats.t.ppf(0.025, ...) is the lower end, which is negative: take 0.975.": stats.t.ppf(0.025, n - 1),
         "One degree of freedom goes to the mean: n - 1, not n.": stats.t.ppf(0.975, n),
         "The quantile 0.95 leaves out 5 % at either end. For 95 % in all take 0.975.": stats.t.ppf(0.95, n - 1),
         "Student's factor is missing: stats.t.ppf(0.975, n - 1).": 1,
     }  # fmt: skip
     spreads = {
         "": d.std(ddof=1),
+        "That is the variance. The standard deviation is its root.": d.var(ddof=1),
         "Your standard deviation divides by n, as np.std does. These are a few runs of many possible ones: ddof=1.": d.std(),
         unpaired: (one + other) ** 0.5,
         "You take the spread of the differences without their signs. Keep the signs.": abs(d).std(ddof=1),
@@ -113,6 +116,7 @@ def _wrong_halves(scores: list, others: list) -> dict[str, float]:
         "": n**0.5,
         "A mean of n is less uncertain than one of them: divide the standard deviation by sqrt(n).": 1,
         "Divide the standard deviation by sqrt(n), not by n.": n,
+        "n - 1 is in ddof=1 already: divide by sqrt(n).": (n - 1) ** 0.5,
     }
     widths = {"": 1, "That is the whole width of the interval. Return half of it.": 2}
     wrong = {}
@@ -331,6 +335,12 @@ def _require_steady(network: nn.Module, num_classes: int) -> None:
     if not torch.allclose(first, again, atol=1e-5):
         raise Mistake(
             "In eval the same image gets other logits each time. Make layers outside of forward, and take nn.Dropout, which eval turns off."
+        )
+    with torch.no_grad():
+        loud = network(1e4 * image)
+    if 0 <= loud.min() < loud.max() <= 1:
+        raise Mistake(
+            "However bright the image, all your numbers lie between 0 and 1. Leave out the last sigmoid or softmax: a logit may be any number."
         )
 
 

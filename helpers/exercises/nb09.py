@@ -41,6 +41,7 @@ def check_shared_sequences(answer) -> str:
             "0016TP_00720 Seq05VE_f00030 Seq05VE_f00060 0001AB_006720 0001AB_006750 0001AB_006780 0001AB_006810 0006R0_f00960 0006R0_f00990 0007TP_006900",
         ),
         "Frames numbered alike": ("0001TP_006690 0001TP_006720", "0006R0_006690 0001TP_006750 0016E5_006720"),
+        "A sequence inside another name": ("0016E5_00690", "A0016E5_07959 0016E5b_00001 0016E5_07961"),
         "All shared": ("0001TP_006690 0006R0_f00930", "0001TP_006720"),
     }  # fmt: skip
     got, want, wrong = [], [], []
@@ -84,6 +85,9 @@ def _wrong_shares(train: list[str], val: list[str]) -> dict[str, float]:
         "You compare the digits at the beginning only. Letters belong to the sequence, too: 0016E5 is not 0016TP.": share(lambda name: name[:4]),
         "You compare the digits of the sequence only. Letters belong to it, too.": share(lambda name: "".join(filter(str.isdigit, sequence(name)))),
         "You cut the names after six characters. Sequences differ in length: cut at the underscore.": share(lambda name: name[:6]),
+        "You look for the sequence anywhere in the name. Compare all that stands before the underscore.": np.mean([any(q in name for q in known) for name in val]),
+        "You look for names that begin with a sequence. Compare all that stands before the underscore.": np.mean([name.startswith(tuple(known)) for name in val]),
+        "You rounded the share. Return it as it is.": round(right, 2),
         "You say whether any frame is shared. How many of them are?": float(right > 0),
         "You say whether all frames are shared, or // rounded the share down. How many of them are?": float(right == 1),
     }  # fmt: skip
@@ -116,6 +120,7 @@ def check_class_weights(answer) -> str:
     for case, num_classes, labels in (
         ("3 masks of 5 classes", 5, ((0, 0, 0, 1, 1, 4, 255), (0, 1, 2, 2, 255, 255, 255), (0, 0, 3, 4, 2, 2, 2))),
         ("3 masks without classes 1 and 4 of 7", 7, ((0, 0, 2, 2, 2, 5, 255), (0, 6, 6, 6, 6, 255, 255), (3, 0, 0, 0, 2, 2, 6))),
+        ("3 masks of 4 classes", 4, ((0, 0, 0, 1, 1, 3, 255), (0, 1, 2, 2, 255, 255, 255), (0, 0, 3, 3, 2, 2, 2))),
     ):  # fmt: skip
         # Each image is one row of labels, and the same again from right to left.
         masks = torch.tensor([[row, row[::-1]] for row in labels])
@@ -180,6 +185,7 @@ def _wrong_weights(masks: Tensor, num_classes: int) -> dict[str, Tensor]:
         "": lambda f: f[present].quantile(0.5),
         "That is the mean frequency over each. Take the median, which the large classes do not pull up.": lambda f: f[present].mean(),
         "The zeros of classes that never occur pull the median down. Take it over the classes that occur.": lambda f: f.nan_to_num().quantile(0.5),
+        "torch.median takes the lower of two middle values. The median is the mean of both: quantile(0.5).": lambda f: f[present].median(),
         "The median is missing: you have plain 1 / frequency.": lambda f: 1,
     }  # fmt: skip
     wrong = {}
