@@ -33,7 +33,8 @@ def questions(folder: Path = NOTEBOOKS) -> dict[str, tuple[float, float, float] 
     """The questions asked in the notebooks of `folder`, by key.
 
     Questions for a number whose result is stored in the notebook have (low, high, result), rounded
-    as printed; all others ``None``. A notebook that cannot be read asks nothing.
+    as printed; all others ``None``, as those whose stored result is a word: it is that of an older
+    question. A notebook that cannot be read asks nothing.
     """
     bounds, results = {}, {}
     for path in sorted(folder.glob("*.ipynb")):
@@ -44,9 +45,11 @@ def questions(folder: Path = NOTEBOOKS) -> dict[str, tuple[float, float, float] 
                 bounds |= {key: pair for key, *pair in ASKED.findall(source)}
                 settled, shown = SETTLED.findall(source), RESULT.findall(printed)
                 if len(settled) == len(shown):
-                    results |= zip(settled, shown, strict=True)
+                    for key, result in zip(settled, shown, strict=True):
+                        with suppress(ValueError):
+                            results[key] = float(result)
     return {
-        key: (float(low), float(high), float(results[key])) if low and key in results else None
+        key: (float(low), float(high), results[key]) if low and key in results else None
         for key, (low, high) in bounds.items()
     }
 

@@ -22,7 +22,7 @@ from helpers import static_widgets, vendor
 from helpers.files import replacing
 from helpers.notebook_rules import ROOT, read, title_of
 from helpers.run_notebooks import find
-from helpers.teaching import notes_of
+from helpers.teaching import notes_of, sections
 
 DECK = ROOT / "docs" / "deck"
 _QUESTION = re.compile(r"Your guess\? Put (.*) in place of None .*\n")
@@ -32,6 +32,8 @@ _RESULT = re.compile(r"(Result: .*) \(No guess was recorded\.\)")
 _SENTENCE = re.compile(r"(?:Your guess|Result): .*")
 WIDE = 84
 """Characters of a printed line that fit on a slide in its usual size."""
+
+_TIME = re.compile(r"(?<=\*\*Time\*\* )\d+(?= minutes)")
 
 _LINK = re.compile(r"\]\((\d\d_\w+)\.ipynb")
 
@@ -73,10 +75,12 @@ def prepare(nb: NotebookNode) -> NotebookNode:
     """The notebook as its deck shows it, changed in place.
 
     A cell with a picture shows that alone, one with ``slideshow.show`` "output" all that came out,
-    any other code cell its code, too. Links to other notebooks lead to their decks; references stay in the
+    any other code cell its code, too. The time is that of the slides. Links to other notebooks lead to their decks; references stay in the
     notebook; the teacher's words follow each slide as its notes.
     """
     static_widgets.embed(nb)
+    lecture = sum(section.lecture() for section in sections(nb))
+    nb.cells[0].source = _TIME.sub(f"{lecture:.0f}", nb.cells[0].source)
     found: list[list[NotebookNode]] = [[]]  # cells slide by slide
     for cell in nb.cells:
         if _kind(cell) == "slide":

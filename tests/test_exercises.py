@@ -723,7 +723,9 @@ def _overwrites_void(mask, label):
 
 
 def _by_corners(mask, size):
-    rows, columns = (torch.linspace(0, n - 1, m).round().long() for n, m in zip(mask.shape, size))
+    rows, columns = (
+        torch.linspace(0, n - 1, m).round().long() for n, m in zip(mask.shape, size, strict=True)
+    )
     return mask[rows][:, columns]
 
 

@@ -221,6 +221,12 @@ def test_a_result_that_cannot_be_told_apart_is_not_used(tmp_path):
     assert questions(tmp_path / "nowhere") == {}
 
 
+def test_a_stored_word_is_no_result_of_a_question_for_a_number(tmp_path):
+    told = "Result: hurts. (No guess was recorded.)\n"
+    notebook(tmp_path, (ASKS, ""), ('outcome("01.a", v)', told))
+    assert questions(tmp_path)["01.a"] is None
+
+
 LEARNERS = {
     "one number": [number(0.2, 0.9)],
     "one choice": [choice("a", "b")],

@@ -26,7 +26,9 @@ def check_share(answer) -> str:
     given = mask.copy()
     got = run(answer, mask, 2)
     if not np.array_equal(mask, given):
-        raise Mistake("Your function changed the mask it was given; others need it. Work on a copy.")
+        raise Mistake(
+            "Your function changed the mask it was given; others need it. Work on a copy."
+        )
     if not np.isscalar(got) and np.ndim(got) != 0:
         raise Mistake(f"The answer is one number; you returned an array of shape {np.shape(got)}.")
     got = float(got)

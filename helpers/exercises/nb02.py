@@ -53,7 +53,8 @@ def check_output_size(answer) -> str:
             )
         why = {
             (size - kernel) // stride + 1: "the padding is missing.",
-            -(-(size + 2 * padding - kernel) // stride) + 1: "a last step that does not fit is not taken: round down.",
+            -(-(size + 2 * padding - kernel) // stride)
+            + 1: "a last step that does not fit is not taken: round down.",
             size + 2 * padding - kernel + 1: "the kernel moves `stride` places at a time.",
         }.get(got, "draw the padded row, and the places where the kernel starts.")
         raise Mistake(f"For {case} you say {got}, torch says {want}: {why}")

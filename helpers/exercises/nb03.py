@@ -203,7 +203,9 @@ def check_pixel_shuffle(answer) -> str:
         block_first = block_first.permute(2, 3, 0, 4, 1).reshape(want.shape)
         wrong = {
             "You only reshaped: the numbers stay in their order, and one channel fills whole rows. permute before the last reshape.": reshaped,
-            "W and H have changed places in your permute: rows come from H, columns from W.": swapped.reshape(want.shape),
+            "W and H have changed places in your permute: rows come from H, columns from W.": swapped.reshape(
+                want.shape
+            ),
             "Each block is transposed: its second channel goes to the right of the first, not below it.": transposed,
             "Whole maps stand side by side like tiles. They must interleave: H before the row of the block, W before its column.": tiled,
             "You split the channels block first, as TensorFlow does. In torch the first factor * factor channels make output channel 0.": block_first,
