@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from helpers.classes import IGNORE_INDEX, ClassSet
-from helpers.datasets import SegmentationDataset, as_tensors
+from helpers.datasets import SegmentationDataset
 from helpers.training import choose_precision, predict_logits
 
 CUE = ClassSet(("red marker", "blue marker"), ("#D55E00", "#0072B2"))
@@ -22,6 +23,8 @@ MARKER = 4
 """Rows and columns of a marker."""
 GREY, NOISE = 128, 25
 """Mean and standard deviation of the background, in grey levels of 255."""
+PART = 1000
+"""Patches that are turned into floats at once: all of them would take gigabytes."""
 _COLORS = np.array([[230, 30, 30], [30, 30, 230]], np.uint8)
 
 
@@ -79,11 +82,13 @@ def functional(model: nn.Module, patches: CuePatches) -> Tensor:
     ``model`` gives logits ``(N, 2, SIDE, SIDE)``. Averaged over the patches of one distance or
     offset this is the accuracy there, from 0.5 (out of sight) to 1 (seen).
     """
-    images, masks = as_tensors(patches)
     middle = (..., SIDE // 2, SIDE // 2)
     precision = choose_precision(next(model.parameters()).device)
-    logits = predict_logits(model, images, batch_size=100, precision=precision)
-    return logits[middle].argmax(1) == masks[middle]
+    right = []
+    for images, masks in zip(patches.images.split(PART), patches.masks.split(PART), strict=True):
+        logits = predict_logits(model, images / 255, batch_size=100, precision=precision)
+        right.append(logits[middle].argmax(1) == masks[middle])
+    return torch.cat(right)
 
 
 def _checked(count: int, seed: int) -> np.random.Generator:
@@ -101,8 +106,11 @@ def _draw(
     rng: np.random.Generator, corners: np.ndarray, size: int, offsets: np.ndarray
 ) -> CuePatches:
     count = len(corners)
-    noise = rng.standard_normal((count, 3, SIDE, SIDE), np.float32) * NOISE + GREY
-    images = noise.clip(0, 255).astype(np.uint8)
+    images = np.empty((count, 3, SIDE, SIDE), np.uint8)
+    for first in range(0, count, PART):
+        part = images[first : first + PART]
+        noise = rng.standard_normal(part.shape, np.float32) * NOISE + GREY
+        part[:] = noise.clip(0, 255).astype(np.uint8)
     colors = rng.integers(0, 2, count)
     rows, columns = (corners + SIDE // 2).T[:, :, None] + np.arange(size)
     patch = np.arange(count)[:, None, None]
