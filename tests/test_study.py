@@ -100,7 +100,6 @@ def test_readme_shows_these_numbers(rows):
 @pytest.mark.parametrize(
     ("notebook", "names"),
     [
-        ("00_start_here", None),
         ("01_dense_prediction", ("colour",)),
         ("02_fcn", ("colour", "fcn32s")),
         ("03_upsampling", ("colour", "fcn32s")),
