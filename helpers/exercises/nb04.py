@@ -172,8 +172,6 @@ def check_centre_crop(answer) -> str:
         nearest = F.interpolate(maps, size=(h, w))
         say = "You resized the map. A crop cuts a window out and leaves its numbers as they are."
         wrong = {say: resized, f"{say} (By nearest, too.)": nearest}
-        if (h, w) == (rows, columns):
-            wrong = {}
         for i in range(rows - h + 1):
             for j in range(columns - w + 1):
                 other_half = i in (top, rows - h - top) and j in (left, columns - w - left)
