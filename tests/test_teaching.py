@@ -40,7 +40,7 @@ def slides(nb):
 
 def test_a_deck_has_a_sitting_of_slides_each_with_its_notes(notebook):
     found = slides(notebook)
-    assert (12 if notebook.cells[0].source.startswith("# 00") else 15) <= len(found) <= 25
+    assert 15 <= len(found) <= 25
     for first, *_ in found:
         words = teaching.teacher(first)
         assert words["ask"].endswith("?"), words
