@@ -58,6 +58,16 @@ def test_every_prediction_has_its_discussion_and_nothing_else_has(notebook):
         assert bool(asks) == ("discussion" in teaching.teacher(cell)), cell.source
 
 
+def test_a_room_votes_before_it_sees_the_result(notebook):
+    for slide in slides(notebook):
+        source = "\n".join(cell.source for cell in slide if cell.cell_type == "code")
+        asked, told = (
+            set(re.findall(rf'\b{name}\(\s*"([\d.a-z]+)"', source))
+            for name in ("predict", "outcome")
+        )
+        assert not asked & told, asked & told
+
+
 def test_misconceptions_are_dispelled(notebook):
     assert 2 <= sum("dispels" in teaching.teacher(cell) for cell in notebook.cells) <= 5
 
